@@ -1,0 +1,85 @@
+# rootful-net: see README.md. `make test` and `make demo` install what they need with apt; nothing else does.
+
+PREFIX ?= /usr
+DESTDIR ?=
+LIBEXECDIR = $(PREFIX)/libexec
+DATADIR = $(PREFIX)/share
+UNITDIR = $(PREFIX)/lib/systemd/system
+SYSUSERSDIR = $(PREFIX)/lib/sysusers.d
+
+CARGO ?= cargo
+INSTALL ?= install
+RELEASE = target/release
+BINARIES = $(RELEASE)/rootful-netd $(RELEASE)/rootful-net $(RELEASE)/rootful-net-hook
+SCENARIOS = $(sort $(wildcard tests/machine/scenarios/*.sh))
+
+.PHONY: all build install test test-unit test-netns test-machine lint deny demo setup generated clean
+
+all: build
+
+build:
+	$(CARGO) build --release --locked -p rootful-netd -p rootful-net -p rootful-net-hook
+
+$(BINARIES): build
+
+# Manual pages and shell completions, from the command line's own definition.
+generated: build
+	$(CARGO) run --release --locked --quiet -p xtask -- man target/generated/man
+	$(CARGO) run --release --locked --quiet -p xtask -- completions target/generated/completions
+
+# Copies what was built; builds nothing, so that it can run as another user than the build.
+install:
+	$(INSTALL) -D -m 0755 $(RELEASE)/rootful-netd $(DESTDIR)$(LIBEXECDIR)/rootful-net/rootful-netd
+	$(INSTALL) -D -m 0755 $(RELEASE)/rootful-net-hook $(DESTDIR)$(LIBEXECDIR)/rootful-net/rootful-net-hook
+	$(INSTALL) -D -m 0755 $(RELEASE)/rootful-net $(DESTDIR)$(PREFIX)/bin/rootful-net
+	$(INSTALL) -D -m 0644 dbus/io.rootful_net1.conf $(DESTDIR)$(DATADIR)/dbus-1/system.d/io.rootful_net1.conf
+	$(INSTALL) -D -m 0644 dbus/io.rootful_net1.service \
+	    $(DESTDIR)$(DATADIR)/dbus-1/system-services/io.rootful_net1.service
+	$(INSTALL) -d $(DESTDIR)$(DATADIR)/dbus-1/interfaces $(DESTDIR)$(UNITDIR)
+	$(INSTALL) -m 0644 dbus/*.xml $(DESTDIR)$(DATADIR)/dbus-1/interfaces/
+	sed 's|@LIBEXECDIR@|$(LIBEXECDIR)|g' systemd/rootful-netd.service.in \
+	    > $(DESTDIR)$(UNITDIR)/rootful-netd.service
+	chmod 0644 $(DESTDIR)$(UNITDIR)/rootful-netd.service
+	$(INSTALL) -D -m 0644 systemd/rootful-net.sysusers.conf $(DESTDIR)$(SYSUSERSDIR)/rootful-net.conf
+	$(INSTALL) -D -m 0644 policy/50-default.toml $(DESTDIR)$(DATADIR)/rootful-net/policy.d/50-default.toml
+	$(INSTALL) -d $(DESTDIR)$(DATADIR)/man/man1
+	set -e; for page in target/generated/man/*.1; do \
+	    if [ -e "$$page" ]; then $(INSTALL) -m 0644 "$$page" $(DESTDIR)$(DATADIR)/man/man1/; fi; done
+	set -e; if [ -e target/generated/completions/rootful-net.bash ]; then \
+	    $(INSTALL) -D -m 0644 target/generated/completions/rootful-net.bash \
+	        $(DESTDIR)$(DATADIR)/bash-completion/completions/rootful-net; \
+	    $(INSTALL) -D -m 0644 target/generated/completions/_rootful-net \
+	        $(DESTDIR)$(DATADIR)/zsh/site-functions/_rootful-net; \
+	    $(INSTALL) -D -m 0644 target/generated/completions/rootful-net.fish \
+	        $(DESTDIR)$(DATADIR)/fish/vendor_completions.d/rootful-net.fish; fi
+
+# What building and testing need from Debian.
+setup:
+	tests/setup
+
+test: setup
+	$(MAKE) test-unit test-netns test-machine
+
+test-unit:
+	$(CARGO) test --locked --workspace --exclude rootful-net-tests
+
+# As root; without root every test says that it is ignored.
+test-netns:
+	$(CARGO) build --locked -p rootful-netd -p rootful-net -p rootful-net-hook
+	$(CARGO) test --locked -p rootful-net-tests
+
+test-machine: build generated
+	tests/machine/run $(SCENARIOS)
+
+demo: setup build generated
+	tests/machine/run --demo tests/machine/scenarios/session.sh
+
+lint:
+	$(CARGO) fmt --check
+	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+
+deny:
+	tests/deny
+
+clean:
+	$(CARGO) clean

@@ -1,0 +1,95 @@
+//! Detach: how what an attachment has is taken out of service and removed.
+
+use std::collections::BTreeSet;
+
+use super::{Change, World};
+use crate::attachment::Attachment;
+use crate::name::NetworkName;
+use crate::observed::{Observed, Query};
+use crate::plan::{Flows, Plan, Step};
+use crate::ruleset::{self, Element, TableName, Transaction, attachment_elements, network_elements};
+
+/// What must be observed to detach.
+pub fn detach_query() -> Query {
+    Query { tables: true, ..Query::default() }
+}
+
+/// Takes the attachment out of service; its links, and the bridges and tables that nobody needs any more,
+/// go afterwards.
+pub fn detach(world: World<'_>, observed: &Observed, attachment: &Attachment) -> Change {
+    let mut steps = Vec::new();
+    let mut afterwards: Vec<Step> = attachment
+        .interfaces()
+        .iter()
+        .map(|interface| Step::DeleteLink(interface.veth.host_link.clone()))
+        .collect();
+    let is_last = world.ledger.attachments().all(|other| other.id() == attachment.id());
+    if observed.tables.contains(&TableName::INET) {
+        let rules: Transaction = if is_last {
+            Transaction::new(vec![ruleset::Change::DeleteTable(TableName::INET)])
+        } else {
+            let own = attachment_elements(attachment).into_iter();
+            let elements = own.chain(released_rules(world, attachment, &[]));
+            elements.map(ruleset::Change::DeleteElement).collect()
+        };
+        if !rules.is_empty() {
+            steps.push(Step::ChangeRules(rules));
+        }
+    }
+    let flows = flows([attachment]);
+    if !flows.is_empty() {
+        steps.push(Step::ForgetFlows(flows));
+    }
+    afterwards.extend(idle_bridges(world, attachment, &[]));
+    Change {
+        plan: Plan { steps, afterwards },
+        released: vec![attachment.id().clone()],
+        attached: None,
+    }
+}
+
+/// The networks that have no attachment but this one, and are not among `remaining`.
+fn ended<'a>(
+    world: World<'a>,
+    attachment: &'a Attachment,
+    remaining: &'a [&NetworkName],
+) -> impl Iterator<Item = &'a crate::network::Network> {
+    let networks = attachment.interfaces().iter().map(|interface| &interface.network);
+    let ended = networks
+        .filter(move |name| !remaining.contains(name) && world.ledger.members(name) <= 1);
+    ended.filter_map(move |name| world.catalogue.get(name))
+}
+
+/// The elements of networks that end with this attachment.
+pub(super) fn released_rules<'a>(
+    world: World<'a>,
+    attachment: &'a Attachment,
+    remaining: &'a [&NetworkName],
+) -> impl Iterator<Item = Element> + 'a {
+    ended(world, attachment, remaining).flat_map(network_elements)
+}
+
+/// The removal of bridges whose networks end with this attachment.
+pub(super) fn idle_bridges(
+    world: World<'_>,
+    attachment: &Attachment,
+    remaining: &[&NetworkName],
+) -> Vec<Step> {
+    let bridges = ended(world, attachment, remaining);
+    bridges.map(|network| Step::DeleteLink(network.interface().clone())).collect()
+}
+
+/// The flows that must be routed afresh when these attachments come or go: only those of connectionless
+/// protocols, since a connection that outlives its forward is dead anyway.
+pub(super) fn flows<'a>(attachments: impl IntoIterator<Item = &'a Attachment>) -> Vec<Flows> {
+    let forwards = attachments.into_iter().flat_map(Attachment::forwards);
+    let flows: BTreeSet<_> = forwards
+        .filter(|forward| forward.protocol == crate::publish::Protocol::Udp)
+        .map(|forward| Flows {
+            protocol: forward.protocol,
+            host_address: forward.host_address,
+            host_port: forward.host_port,
+        })
+        .collect();
+    flows.into_iter().collect()
+}

@@ -1,0 +1,63 @@
+//! Set elements: what an attachment or a network adds to the fixed rules.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use super::{Field, TableName};
+use crate::mac::MacAddress;
+use crate::name::InterfaceName;
+use crate::publish::{Port, Protocol};
+
+/// One field of an element's key or data.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Value {
+    /// An IPv4 address.
+    Ipv4(Ipv4Addr),
+    /// An IPv6 address.
+    Ipv6(Ipv6Addr),
+    /// A MAC address.
+    Ether(MacAddress),
+    /// A transport protocol.
+    Protocol(Protocol),
+    /// A port.
+    Port(Port),
+    /// An interface.
+    Interface(InterfaceName),
+}
+
+impl Value {
+    /// The type of the value.
+    pub const fn field(&self) -> Field {
+        match self {
+            Self::Ipv4(_) => Field::Ipv4Address,
+            Self::Ipv6(_) => Field::Ipv6Address,
+            Self::Ether(_) => Field::EtherAddress,
+            Self::Protocol(_) => Field::InetProtocol,
+            Self::Port(_) => Field::InetService,
+            Self::Interface(_) => Field::InterfaceName,
+        }
+    }
+}
+
+impl From<IpAddr> for Value {
+    fn from(address: IpAddr) -> Self {
+        match address {
+            IpAddr::V4(address) => Self::Ipv4(address),
+            IpAddr::V6(address) => Self::Ipv6(address),
+        }
+    }
+}
+
+/// One element of a named set or map.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Element {
+    /// The table that has the set.
+    pub table: TableName,
+    /// The set or map.
+    pub set: &'static str,
+    /// The key, one value a field.
+    pub key: Vec<Value>,
+    /// The data of a map's element; empty in a plain set.
+    pub data: Vec<Value>,
+    /// What the element is there for, at most 127 bytes; shown by `nft list`.
+    pub comment: Option<String>,
+}

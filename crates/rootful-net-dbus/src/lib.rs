@@ -1,0 +1,22 @@
+//! The wire: names, messages, errors and the client's proxies of `io.rootful_net1`, and how they become
+//! core's types. It must not decide anything and holds no state.
+//!
+//! The contract is the introspection XML in `dbus/`; a test compares it with the live object.
+
+mod attachment;
+mod connect;
+mod error;
+pub mod name;
+mod network;
+pub mod objects;
+mod options;
+mod proxy;
+mod request;
+
+pub use attachment::{AttachmentProperties, InterfaceProperties, PortProperties};
+pub use connect::{ConnectError, connect};
+pub use error::{Error, Result};
+pub use network::{NetworkProperties, SubnetProperties};
+pub use options::{Dictionary, Options};
+pub use proxy::{AttachmentProxy, ManagerProxy, NetworkProxy};
+pub use request::{AttachMessage, DetachOptions};

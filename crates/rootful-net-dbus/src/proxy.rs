@@ -1,0 +1,62 @@
+//! The client's side of the interfaces.
+
+use zbus::{Fd, OwnedObjectPath, proxy};
+
+use crate::error::Result;
+use crate::options::Dictionary;
+
+/// `io.rootful_net1.Manager`.
+#[proxy(
+    interface = "io.rootful_net1.Manager",
+    default_service = "io.rootful_net1",
+    default_path = "/io/rootful_net1"
+)]
+pub trait Manager {
+    /// Attaches a namespace; answers with the attachment's path and whether anything changed.
+    fn attach(
+        &self,
+        namespace: Fd<'_>,
+        name: &str,
+        networks: &[String],
+        publish: &[String],
+        options: &Dictionary,
+    ) -> Result<(OwnedObjectPath, bool)>;
+
+    /// Says what `Attach` would do, as text, and changes nothing.
+    fn plan(
+        &self,
+        namespace: Fd<'_>,
+        name: &str,
+        networks: &[String],
+        publish: &[String],
+        options: &Dictionary,
+    ) -> Result<String>;
+
+    /// Detaches by name; answers whether there was such an attachment.
+    fn detach(&self, name: &str, options: &Dictionary) -> Result<bool>;
+
+    /// Detaches what the namespace was attached as; answers whether there was an attachment.
+    fn detach_namespace(&self, namespace: Fd<'_>) -> Result<bool>;
+
+    /// Detaches everything of one owner; answers with the names.
+    fn detach_all(&self, options: &Dictionary) -> Result<Vec<String>>;
+
+    /// The version of the service.
+    #[zbus(property(emits_changed_signal = "const"))]
+    fn version(&self) -> zbus::Result<String>;
+}
+
+/// `io.rootful_net1.Attachment`.
+#[proxy(interface = "io.rootful_net1.Attachment", default_service = "io.rootful_net1")]
+pub trait Attachment {
+    /// Detaches this attachment.
+    fn detach(&self) -> Result<()>;
+}
+
+/// `io.rootful_net1.Network`.
+#[proxy(
+    interface = "io.rootful_net1.Network",
+    default_service = "io.rootful_net1",
+    assume_defaults = false
+)]
+pub trait Network {}

@@ -1,0 +1,127 @@
+//! Carries out steps, in order, and takes back what was done when one fails. It decides nothing: a step says
+//! all there is to say.
+
+use std::error::Error;
+use std::fmt;
+
+use rootful_net_core::plan::Step;
+
+use crate::error::KernelError;
+use crate::namespace::Namespace;
+use crate::{Kernel, conntrack, interface, links, sysctl};
+
+/// A step failed; those before it were taken back, as far as `undo_failures` do not say otherwise.
+#[derive(Debug)]
+pub struct ExecuteError {
+    /// The step that failed, as a plan prints it.
+    pub step: String,
+    /// Why it failed.
+    pub source: KernelError,
+    /// Steps that could not be taken back: what they did is still there.
+    pub undo_failures: Vec<UndoFailure>,
+}
+
+/// A step that takes something back failed.
+#[derive(Debug)]
+pub struct UndoFailure {
+    /// The step, as a plan prints it.
+    pub step: String,
+    /// Why it failed.
+    pub source: KernelError,
+}
+
+impl fmt::Display for ExecuteError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "cannot {}", headline(&self.step))?;
+        for UndoFailure { step, source } in &self.undo_failures {
+            write!(
+                f,
+                "; what was done is still there, since undoing it failed: "
+            )?;
+            write!(f, "cannot {}: {source}", headline(step))?;
+            let mut cause = source.source();
+            while let Some(error) = cause {
+                write!(f, ": {error}")?;
+                cause = error.source();
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Error for ExecuteError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        Some(&self.source)
+    }
+}
+
+/// The first line of a step, to stand behind "cannot"; the lines of a transaction are left to the log.
+fn headline(step: &str) -> &str {
+    match step.lines().next() {
+        Some("nft:") | None => "change the ruleset",
+        Some(line) => line,
+    }
+}
+
+impl Kernel {
+    /// Carries out `steps` in order. Steps inside a container's namespace happen in `namespace`.
+    ///
+    /// # Errors
+    /// When a step fails, the ones before it are taken back in reverse order, past those that cannot be; the
+    /// error says which step failed, why, and what could not be taken back.
+    pub fn carry_out(
+        &mut self,
+        steps: &[Step],
+        namespace: Option<&Namespace>,
+    ) -> Result<(), ExecuteError> {
+        for (done, step) in steps.iter().enumerate() {
+            if let Err(source) = self.apply(step, namespace) {
+                let undo_failures = self.take_back(&steps[..done], namespace);
+                return Err(ExecuteError {
+                    step: step.to_string(),
+                    source,
+                    undo_failures,
+                });
+            }
+        }
+        Ok(())
+    }
+
+    fn take_back(&mut self, done: &[Step], namespace: Option<&Namespace>) -> Vec<UndoFailure> {
+        let undo = |step: Step| match self.apply(&step, namespace) {
+            Ok(()) => None,
+            Err(source) => Some(UndoFailure {
+                step: step.to_string(),
+                source,
+            }),
+        };
+        done.iter()
+            .rev()
+            .flat_map(Step::undo)
+            .filter_map(undo)
+            .collect()
+    }
+
+    /// Carries out one step. One that fails leaves nothing of itself behind.
+    ///
+    /// # Errors
+    /// Says what the kernel refused.
+    pub fn apply(&mut self, step: &Step, namespace: Option<&Namespace>) -> Result<(), KernelError> {
+        let inside = || namespace.ok_or(KernelError::NoNamespace);
+        match step {
+            Step::SetSysctl { sysctl, value } => sysctl::write(sysctl, value),
+            Step::CreateBridge(bridge) => links::create_bridge(&mut self.route, bridge),
+            Step::RepairBridge(bridge) => links::repair_bridge(&mut self.route, bridge),
+            Step::CreateVeth(veth) => links::create_veth(&mut self.route, veth, inside()?),
+            Step::DeleteLink(link) => links::delete(&mut self.route, link),
+            Step::Unplug { veth, setup: _ } => links::delete(&mut self.route, &veth.host_link),
+            Step::SetUpInterface(setup) => interface::set_up(setup, inside()?),
+            Step::BringUp(link) => links::bring_up(&mut self.route, link),
+            Step::ChangeRules(transaction) => Ok(self.rules.apply(transaction)?),
+            Step::ForgetFlows(flows) => match conntrack::forget(flows) {
+                Ok(_) => Ok(()),
+                Err(source) => Err(KernelError::ForgetFlows { source }),
+            },
+        }
+    }
+}

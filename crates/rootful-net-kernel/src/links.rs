@@ -1,0 +1,275 @@
+//! Makes, repairs and removes the links of the host: bridges and veth pairs. What goes on inside the
+//! container's namespace is in `interface`.
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+use std::os::fd::AsRawFd as _;
+use std::path::Path;
+
+use ipnet::IpNet;
+use rootful_net_core::link::{Bridge, Veth};
+use rootful_net_core::name::InterfaceName;
+use rtnetlink::packet_core::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
+use rtnetlink::packet_route::RouteNetlinkMessage;
+use rtnetlink::packet_route::address::{AddressAttribute, AddressFlags, AddressMessage};
+use rtnetlink::packet_route::link::{
+    AfSpecInet6, AfSpecUnspec, BridgeStpState, In6AddrGenMode, InfoBridge, InfoData, InfoKind,
+    InfoVeth, LinkAttribute, LinkMessage,
+};
+use rtnetlink::{AddressMessageBuilder, LinkBridge, LinkMessageBuilder, LinkUnspec, LinkVeth};
+use rustix::io::Errno;
+
+use crate::error::{KernelError, LinkAction, RequestError};
+use crate::namespace::Namespace;
+use crate::route_socket::{Batch, RouteSocket};
+
+/// Makes a bridge with its addresses and brings it up. What it made it removes when a part fails.
+pub(crate) fn create_bridge(socket: &mut RouteSocket, bridge: &Bridge) -> Result<(), KernelError> {
+    // A fixed address keeps the bridge from taking that of a port. Multicast snooping without a querier
+    // loses neighbour solicitations, and there is none on a bridge of containers.
+    let message = LinkMessageBuilder::<LinkBridge>::new(bridge.name.as_str())
+        .address(bridge.mac.octets().to_vec())
+        .append_info_data(InfoBridge::StpState(BridgeStpState::Disabled))
+        .append_info_data(InfoBridge::MulticastSnooping(false))
+        .build();
+    create(socket, &bridge.name, message, |_| None)?;
+    let configured = configure_bridge(socket, bridge, NLM_F_CREATE | NLM_F_EXCL);
+    undo_unless(configured, &bridge.name, || delete(socket, &bridge.name))
+}
+
+/// Brings a bridge to what it should be. Addresses that somebody added stay.
+pub(crate) fn repair_bridge(socket: &mut RouteSocket, bridge: &Bridge) -> Result<(), KernelError> {
+    configure_bridge(socket, bridge, NLM_F_CREATE | NLM_F_REPLACE)
+}
+
+fn configure_bridge(
+    socket: &mut RouteSocket,
+    bridge: &Bridge,
+    address_flags: u16,
+) -> Result<(), KernelError> {
+    let index = index(socket, &bridge.name)?;
+    let mut properties = LinkUnspec::new_with_index(index)
+        .address(bridge.mac.octets().to_vec())
+        .append_extra_attribute(LinkAttribute::IfAlias(bridge.alias.clone()));
+    if let Some(mtu) = bridge.mtu {
+        // Set on the link that exists already: given at creation, a bridge forgets it for that of its ports.
+        properties = properties.mtu(mtu.into());
+    }
+    let mut batch = Batch::new();
+    let fails = |action| failure(action, &bridge.name);
+    let properties = without_generated_addresses(properties).build();
+    batch.add(set(properties), 0, fails(LinkAction::Configure));
+    for address in with_link_local(&bridge.addresses, bridge.link_local()) {
+        add_address(&mut batch, index, &bridge.name, address, address_flags);
+    }
+    batch.add(
+        set(LinkUnspec::new_with_index(index).up().build()),
+        0,
+        fails(LinkAction::BringUp),
+    );
+    socket.change(batch)
+}
+
+/// Makes a veth pair with the container's end in its namespace from the start. Both ends are down.
+pub(crate) fn create_veth(
+    socket: &mut RouteSocket,
+    veth: &Veth,
+    namespace: &Namespace,
+) -> Result<(), KernelError> {
+    let bridge = index(socket, &veth.bridge)?;
+    let mut host = LinkMessageBuilder::<LinkVeth>::new_with_info_kind(InfoKind::Veth)
+        .name(veth.host_link.as_str())
+        .controller(bridge);
+    let mut peer = LinkUnspec::new_with_name(veth.container_link.as_str())
+        .address(veth.container_mac.octets().to_vec())
+        .setns_by_fd(namespace.fd().as_raw_fd());
+    if let Some(mtu) = veth.mtu {
+        host = host.mtu(mtu.into());
+        peer = peer.mtu(mtu.into());
+    }
+    let host = host
+        .set_info_data(InfoData::Veth(InfoVeth::Peer(peer.build())))
+        .build();
+    create(socket, &veth.host_link, host, |socket| {
+        match socket.index(&veth.host_link) {
+            // The name that is taken is not the host's.
+            Ok(None) => Some(KernelError::InterfaceExists {
+                link: veth.container_link.clone(),
+            }),
+            Ok(Some(_)) | Err(_) => None,
+        }
+    })?;
+    // The kernel takes neither of these when a link is made.
+    let properties = LinkUnspec::new_with_name(veth.host_link.as_str())
+        .append_extra_attribute(LinkAttribute::IfAlias(veth.alias.clone()));
+    let properties = without_generated_addresses(properties).build();
+    let mut batch = Batch::new();
+    batch.add(
+        set(properties),
+        0,
+        failure(LinkAction::Configure, &veth.host_link),
+    );
+    let configured = socket.change(batch);
+    undo_unless(configured, &veth.host_link, || {
+        delete(socket, &veth.host_link)
+    })
+}
+
+/// Brings a link up.
+pub(crate) fn bring_up(socket: &mut RouteSocket, link: &InterfaceName) -> Result<(), KernelError> {
+    let mut batch = Batch::new();
+    let message = LinkUnspec::new_with_name(link.as_str()).up().build();
+    batch.add(set(message), 0, failure(LinkAction::BringUp, link));
+    socket.change(batch)
+}
+
+/// Removes a link, a veth with its other end. One that is gone already is no error.
+pub(crate) fn delete(socket: &mut RouteSocket, link: &InterfaceName) -> Result<(), KernelError> {
+    let mut batch = Batch::new();
+    let message = LinkUnspec::new_with_name(link.as_str()).build();
+    batch.add(
+        RouteNetlinkMessage::DelLink(message),
+        0,
+        failure(LinkAction::Delete, link),
+    );
+    match socket.change(batch) {
+        Err(KernelError::NoLink { .. }) => Ok(()),
+        outcome => outcome,
+    }
+}
+
+/// The index of a link that must be there.
+pub(crate) fn index(socket: &RouteSocket, link: &InterfaceName) -> Result<u32, KernelError> {
+    socket
+        .index(link)?
+        .ok_or_else(|| KernelError::NoLink { link: link.clone() })
+}
+
+/// The request that changes an existing link.
+pub(crate) fn set(message: LinkMessage) -> RouteNetlinkMessage {
+    RouteNetlinkMessage::SetLink(message)
+}
+
+/// Makes the error of a request about `link`.
+pub(crate) fn failure(
+    action: LinkAction,
+    link: &InterfaceName,
+) -> impl FnOnce(RequestError) -> KernelError + use<> {
+    let link = link.clone();
+    move |source| match source {
+        RequestError::Refused {
+            errno: Errno::NODEV,
+            ..
+        } => KernelError::NoLink { link },
+        source => KernelError::Link {
+            action,
+            link,
+            source,
+        },
+    }
+}
+
+/// Keeps the kernel from making a link-local address of its own when the link goes up.
+pub(crate) fn without_generated_addresses<T>(link: LinkMessageBuilder<T>) -> LinkMessageBuilder<T> {
+    // Booted with ipv6.disable=1 it makes none, and does not know the attribute either.
+    if !Path::new("/proc/sys/net/ipv6").exists() {
+        return link;
+    }
+    let mode = AfSpecInet6::AddrGenMode(In6AddrGenMode::None);
+    let attribute = LinkAttribute::AfSpecUnspec(vec![AfSpecUnspec::Inet6(vec![mode])]);
+    link.append_extra_attribute(attribute)
+}
+
+/// Adds the request that gives a link an address. An IPv6 address is usable at once: addresses are assigned
+/// and not guessed, and duplicate detection (RFC 4862) would take a second or two.
+pub(crate) fn add_address<'a>(
+    batch: &mut Batch<'a>,
+    index: u32,
+    link: &'a InterfaceName,
+    address: IpNet,
+    flags: u16,
+) {
+    let failure = move |source| KernelError::Address {
+        link: link.clone(),
+        address,
+        source,
+    };
+    let message = RouteNetlinkMessage::NewAddress(address_message(index, address));
+    batch.add(message, flags, failure);
+}
+
+fn address_message(index: u32, address: IpNet) -> AddressMessage {
+    match address {
+        IpNet::V4(net) => AddressMessageBuilder::<Ipv4Addr>::new()
+            .index(index)
+            .address(net.addr(), net.prefix_len())
+            .build(),
+        IpNet::V6(net) => {
+            let mut message = AddressMessageBuilder::<Ipv6Addr>::new()
+                .index(index)
+                .address(net.addr(), net.prefix_len())
+                .build();
+            message
+                .attributes
+                .push(AddressAttribute::Flags(AddressFlags::Nodad));
+            message
+        }
+    }
+}
+
+/// The addresses, and behind them the link-local one where there is one.
+pub(crate) fn with_link_local(
+    addresses: &[IpNet],
+    link_local: Option<Ipv6Addr>,
+) -> impl Iterator<Item = IpNet> + '_ {
+    let link_local = link_local
+        .map(|address| IpNet::new(address.into(), 64).expect("an IPv6 prefix can be 64 bits long"));
+    addresses.iter().copied().chain(link_local)
+}
+
+fn create(
+    socket: &mut RouteSocket,
+    link: &InterfaceName,
+    message: LinkMessage,
+    other_reason: impl FnOnce(&RouteSocket) -> Option<KernelError>,
+) -> Result<(), KernelError> {
+    let mut batch = Batch::new();
+    let message = RouteNetlinkMessage::NewLink(message);
+    batch.add(message, NLM_F_CREATE | NLM_F_EXCL, |source| {
+        KernelError::Link {
+            action: LinkAction::Create,
+            link: link.clone(),
+            source,
+        }
+    });
+    match socket.change(batch) {
+        Err(KernelError::Link {
+            source:
+                RequestError::Refused {
+                    errno: Errno::EXIST,
+                    ..
+                },
+            ..
+        }) => {
+            Err(other_reason(socket)
+                .unwrap_or_else(|| KernelError::LinkExists { link: link.clone() }))
+        }
+        outcome => outcome,
+    }
+}
+
+/// Hands an outcome through, and takes back what was begun where it is an error.
+fn undo_unless(
+    outcome: Result<(), KernelError>,
+    link: &InterfaceName,
+    undo: impl FnOnce() -> Result<(), KernelError>,
+) -> Result<(), KernelError> {
+    let Err(error) = outcome else { return Ok(()) };
+    match undo() {
+        Ok(()) => Err(error),
+        Err(source) => Err(KernelError::Unfinished {
+            link: link.clone(),
+            unfinished: Box::new(error),
+            source: Box::new(source),
+        }),
+    }
+}

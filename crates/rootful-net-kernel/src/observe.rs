@@ -1,0 +1,227 @@
+//! Looks at what the kernel really holds: links, routes, addresses. It reads no more than it was asked for,
+//! and changes nothing.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use rootful_net_core::name::InterfaceName;
+use rootful_net_core::observed::{Link, LinkKind, Observed, Query, Route, Sysctl};
+use rtnetlink::packet_core::{NlasIterator, Parseable as _};
+use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage};
+use rtnetlink::packet_route::link::{LinkAttribute, LinkExtentMask, LinkFlags};
+use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteType};
+use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
+use rtnetlink::{LinkMessageBuilder, LinkUnspec};
+
+use crate::error::KernelError;
+use crate::namespace::Namespace;
+use crate::route_socket::RouteSocket;
+use crate::sysctl;
+
+/// Attributes of linux/if_link.h. A link's name and alias may be any bytes, and a stranger chooses them in a
+/// namespace of theirs; so they are read here, leniently, and nothing else of a link is decoded.
+const IFLA_IFNAME: u16 = 3;
+const IFLA_MASTER: u16 = 10;
+const IFLA_LINKINFO: u16 = 18;
+const IFLA_IFALIAS: u16 = 20;
+const IFLA_INFO_KIND: u16 = 1;
+
+/// Answers the parts of `query` that route netlink and `/proc/sys` know.
+pub(crate) fn observe(
+    socket: &mut RouteSocket,
+    query: &Query,
+    namespace: Option<&Namespace>,
+) -> Result<Observed, KernelError> {
+    let mut observed = Observed::default();
+    let mut links = named_links(socket, query)?;
+    if query.own_links {
+        links.extend(all_links(socket)?.into_iter().filter(is_own));
+    }
+    observed.links = links
+        .into_iter()
+        .map(|link| (link.name.clone(), link))
+        .collect();
+    if query.routes {
+        observed.routes = routes(socket)?;
+    }
+    for parameter in &query.sysctls {
+        if let Some(value) = sysctl::read(parameter)? {
+            observed.sysctls.insert(parameter.clone(), value);
+        }
+    }
+    if query.router_advertisements {
+        observed.links_accepting_ra = links_accepting_ra()?;
+    }
+    if let Some(namespace) = namespace {
+        let inside = || RouteSocket::open().and_then(|mut socket| all_links(&mut socket));
+        observed.namespace_links = namespace.run(inside)??;
+    }
+    Ok(observed)
+}
+
+fn is_own(link: &Link) -> bool {
+    link.name.starts_with("rn") || link.kind == LinkKind::Bridge
+}
+
+fn named_links(socket: &mut RouteSocket, query: &Query) -> Result<Vec<Link>, KernelError> {
+    let question = |name: &_| without_statistics(LinkUnspec::new_with_name(AsRef::as_ref(name)));
+    let questions = query.links.iter().map(question).collect();
+    let answers = socket.ask("links", questions, decode_link)?;
+    Ok(answers.into_iter().flatten().flatten().collect())
+}
+
+fn all_links(socket: &mut RouteSocket) -> Result<Vec<Link>, KernelError> {
+    socket.list(
+        "links",
+        &without_statistics(LinkMessageBuilder::default()),
+        decode_link,
+    )
+}
+
+fn without_statistics(builder: LinkMessageBuilder<LinkUnspec>) -> RouteNetlinkMessage {
+    let mask = LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats]);
+    RouteNetlinkMessage::GetLink(builder.append_extra_attribute(mask).build())
+}
+
+/// Reads an RTM_NEWLINK or RTM_DELLINK message; `None` for one that is about a bridge port, not a link.
+pub(crate) fn decode_link(payload: &[u8]) -> Option<Link> {
+    // struct ifinfomsg, rtnetlink(7): family, type, index, flags, change.
+    let (header, attributes) = payload.split_at_checked(16)?;
+    if header[0] != u8::from(AddressFamily::Unspec) {
+        return None;
+    }
+    let word = |at: usize| {
+        let bytes = header[at..at + 4]
+            .try_into()
+            .expect("four bytes of sixteen");
+        u32::from_ne_bytes(bytes)
+    };
+    let flags = LinkFlags::from_bits_retain(word(8));
+    let mut link = Link {
+        index: word(4),
+        name: String::new(),
+        kind: LinkKind::Other(String::new()),
+        alias: None,
+        master: None,
+        up: flags.contains(LinkFlags::Up),
+    };
+    for attribute in NlasIterator::new(attributes).map_while(Result::ok) {
+        match attribute.kind() {
+            IFLA_IFNAME => link.name = text(attribute.value()),
+            IFLA_IFALIAS => link.alias = Some(text(attribute.value())),
+            IFLA_MASTER => {
+                link.master = attribute.value().try_into().ok().map(u32::from_ne_bytes);
+            }
+            IFLA_LINKINFO => {
+                let mut infos = NlasIterator::new(attribute.value()).map_while(Result::ok);
+                if let Some(kind) = infos.find(|info| info.kind() == IFLA_INFO_KIND) {
+                    link.kind = link_kind(text(kind.value()));
+                }
+            }
+            _ => {}
+        }
+    }
+    if flags.contains(LinkFlags::Loopback) {
+        link.kind = LinkKind::Loopback;
+    }
+    Some(link)
+}
+
+fn link_kind(kind: String) -> LinkKind {
+    match kind.as_str() {
+        "bridge" => LinkKind::Bridge,
+        "veth" => LinkKind::Veth,
+        _ => LinkKind::Other(kind),
+    }
+}
+
+fn text(value: &[u8]) -> String {
+    let end = value
+        .iter()
+        .position(|byte| *byte == 0)
+        .unwrap_or(value.len());
+    String::from_utf8_lossy(&value[..end]).into_owned()
+}
+
+/// Where the host sends packets to without a default route: unicast routes of every table, and the subnets
+/// of its addresses, which have no route while their link is down. Routes that lead nowhere (`blackhole`,
+/// `unreachable`, `prohibit`) are kept for lack of a better one and stand in nobody's way.
+fn routes(socket: &mut RouteSocket) -> Result<Vec<Route>, KernelError> {
+    let all_routes = RouteNetlinkMessage::GetRoute(RouteMessage::default());
+    let mut destinations = socket.list("routes", &all_routes, decode_route)?;
+    let all_addresses = RouteNetlinkMessage::GetAddress(AddressMessage::default());
+    destinations.extend(socket.list("addresses", &all_addresses, decode_address)?);
+    let mut names: BTreeMap<u32, Option<String>> = BTreeMap::new();
+    let mut routes = Vec::new();
+    destinations
+        .retain(|(destination, _)| destination.prefix_len() != 0 && !is_link_local(destination));
+    destinations.sort_unstable();
+    destinations.dedup();
+    for (destination, index) in destinations {
+        let name = names.entry(index).or_insert_with(|| socket.name(index));
+        if let Some(link) = name.clone() {
+            routes.push(Route { destination, link });
+        }
+    }
+    Ok(routes)
+}
+
+/// The links that take router advertisements unless the host forwards: `accept_ra` is 1, not 0 or 2.
+fn links_accepting_ra() -> Result<Vec<InterfaceName>, KernelError> {
+    let mut accepting = Vec::new();
+    for name in sysctl::ipv6_links()? {
+        if sysctl::read(&Sysctl::ipv6_link(&name, "accept_ra"))?.as_deref() == Some("1") {
+            accepting.push(name);
+        }
+    }
+    Ok(accepting)
+}
+
+/// Every link has the same one; it never stands in a network's way.
+fn is_link_local(destination: &IpNet) -> bool {
+    match destination {
+        IpNet::V4(_) => false,
+        IpNet::V6(net) => net.addr().is_unicast_link_local(),
+    }
+}
+
+fn decode_route(payload: &[u8]) -> Option<(IpNet, u32)> {
+    let message = RouteMessage::parse(payload).ok()?;
+    if message.header.kind != RouteType::Unicast {
+        return None;
+    }
+    let mut destination = None;
+    let mut index = None;
+    for attribute in message.attributes {
+        match attribute {
+            RouteAttribute::Destination(RouteAddress::Inet(address)) => {
+                destination = Some(IpAddr::V4(address));
+            }
+            RouteAttribute::Destination(RouteAddress::Inet6(address)) => {
+                destination = Some(IpAddr::V6(address));
+            }
+            RouteAttribute::Oif(oif) => index = Some(oif),
+            RouteAttribute::MultiPath(hops) => {
+                index = hops.first().map(|hop| hop.interface_index);
+            }
+            _ => {}
+        }
+    }
+    let net = IpNet::new(destination?, message.header.destination_prefix_length).ok()?;
+    Some((net.trunc(), index?))
+}
+
+fn decode_address(payload: &[u8]) -> Option<(IpNet, u32)> {
+    let message = AddressMessage::parse(payload).ok()?;
+    // IFA_ADDRESS is the other end's on a point-to-point link, and it is what the host can reach.
+    let address = message
+        .attributes
+        .iter()
+        .find_map(|attribute| match attribute {
+            AddressAttribute::Address(address) => Some(*address),
+            _ => None,
+        })?;
+    let net = IpNet::new(address, message.header.prefix_len).ok()?;
+    Some((net.trunc(), message.header.index))
+}

@@ -1,0 +1,254 @@
+//! Turns a transaction into one batch of nftables messages and remembers which change each belongs to.
+
+use std::ffi::CString;
+use std::io::{Error, ErrorKind};
+
+use nftnl::{Batch, Chain, ChainType, FinalizedBatch, Hook, MsgType, Policy, ProtoFamily};
+use rootful_net_core::ruleset::{
+    self, Change, ChainKind, Element, Family, Field, HookPoint, TableName, Transaction, Value,
+};
+
+use super::{RulesError, expression, first_line};
+use crate::ffi::nft::{self, Acknowledge, ElementMessage, NamedSet, SetType};
+
+/// How far `nft` shifts a field's type when it numbers a concatenation, `TYPE_BITS` in its sources.
+const TYPE_BITS: u32 = 6;
+/// `NFTNL_UDATA_SET_ELEM_COMMENT`: the kind of user data that `nft` shows as a comment.
+const USER_DATA_COMMENT: u8 = 0;
+
+/// `NFTNL_UDATA_SET_KEYBYTEORDER` and `NFTNL_UDATA_SET_DATABYTEORDER`.
+const USER_DATA_KEY_ORDER: u8 = 0;
+const USER_DATA_DATA_ORDER: u8 = 1;
+
+/// A transaction in the form in which the kernel takes it.
+pub(super) struct TransactionBatch {
+    batch: FinalizedBatch,
+    /// The number of the last message of each change.
+    ends: Vec<u32>,
+    first_message: u32,
+}
+
+impl TransactionBatch {
+    /// Builds the batch.
+    ///
+    /// # Errors
+    /// [`RulesError::Refused`] where a change has no form that the kernel could take.
+    pub(super) fn new(transaction: &Transaction) -> Result<Self, RulesError> {
+        let mut builder = Builder {
+            batch: Batch::new(),
+            acknowledge: Acknowledge::Refusal,
+            first: None,
+            last: 0,
+            sets: 0,
+        };
+        let mut ends = Vec::with_capacity(transaction.changes().len());
+        for (index, change) in transaction.changes().iter().enumerate() {
+            if index + 1 == transaction.changes().len() {
+                // With this everything before it has been accepted as well. An answer to each message would
+                // overflow the receive buffer.
+                builder.acknowledge = Acknowledge::Always;
+            }
+            builder.change(change).ok_or_else(|| RulesError::Refused {
+                index,
+                change: first_line(change),
+                source: Error::from(ErrorKind::InvalidInput),
+            })?;
+            ends.push(builder.last);
+        }
+        let first_message = builder.first.unwrap_or_default();
+        Ok(Self { batch: builder.batch.finalize(), ends, first_message })
+    }
+
+    /// The bytes, to be sent as one datagram.
+    pub(super) fn pages(&self) -> Vec<&[u8]> {
+        self.batch.iter().collect()
+    }
+
+    /// The number of the last message, which is answered in any case.
+    pub(super) fn last_message(&self) -> u32 {
+        self.ends.last().copied().unwrap_or_default()
+    }
+
+    /// The change that a message belongs to; none for the marks at the beginning and the end.
+    pub(super) fn change_of(&self, message: u32) -> Option<usize> {
+        let index = self.ends.partition_point(|&end| end < message);
+        (message >= self.first_message && index < self.ends.len()).then_some(index)
+    }
+}
+
+struct Builder {
+    batch: Batch,
+    acknowledge: Acknowledge,
+    first: Option<u32>,
+    last: u32,
+    sets: u32,
+}
+
+impl Builder {
+    fn add(&mut self, message: &impl nftnl::NlMsg, kind: MsgType) {
+        self.last = nft::add(&mut self.batch, message, kind, self.acknowledge);
+        self.first.get_or_insert(self.last);
+    }
+
+    /// `None` where an element is longer than nftables allows.
+    fn change(&mut self, change: &Change) -> Option<()> {
+        match change {
+            Change::ReplaceTable(replacement) => {
+                let table = table(replacement.name);
+                // What was there before can only be removed where there is something.
+                self.add(&table, MsgType::Add);
+                self.add(&table, MsgType::Del);
+                self.add(&table, MsgType::Add);
+                self.contents(&table, replacement);
+            }
+            Change::DeleteTable(name) => self.add(&table(*name), MsgType::Del),
+            Change::AddElement(element) => {
+                let user_data = match &element.comment {
+                    Some(comment) => comment_data(comment)?,
+                    None => Vec::new(),
+                };
+                let data = bytes(&element.data);
+                self.add(&element_message(element, &data, &user_data)?, MsgType::Add);
+            }
+            Change::DeleteElement(element) => {
+                self.add(&element_message(element, &[], &[])?, MsgType::Del);
+            }
+        }
+        Some(())
+    }
+
+    /// Everything in a table, in the order in which `nft` makes it: rules name sets and chains.
+    fn contents(&mut self, table: &nftnl::Table, contents: &ruleset::Table) {
+        for set in &contents.sets {
+            self.sets += 1;
+            let (name, key) = (name(set.name), set_type(set.key));
+            let data = (!set.data.is_empty()).then(|| set_type(set.data));
+            let orders = byte_orders(set);
+            self.add(&NamedSet::new(table, &name, self.sets, key, data, &orders), MsgType::Add);
+        }
+        let chains: Vec<_> = contents.chains.iter().map(|chain| self.chain(table, chain)).collect();
+        for (chain, contents) in chains.iter().zip(&contents.chains) {
+            for rule in &contents.rules {
+                self.add(&expression::rule(chain, rule), MsgType::Add);
+            }
+        }
+    }
+
+    fn chain<'a>(&mut self, table: &'a nftnl::Table, description: &ruleset::Chain) -> Chain<'a> {
+        let mut chain = Chain::new(name(description.name), table);
+        if let Some(hook) = &description.hook {
+            chain.set_type(match hook.kind {
+                ChainKind::Filter => ChainType::Filter,
+                ChainKind::Nat => ChainType::Nat,
+            });
+            let point = match hook.point {
+                HookPoint::Prerouting => Hook::PreRouting,
+                HookPoint::Input => Hook::In,
+                HookPoint::Forward => Hook::Forward,
+                HookPoint::Output => Hook::Out,
+                HookPoint::Postrouting => Hook::PostRouting,
+            };
+            chain.set_hook(point, hook.priority);
+            chain.set_policy(Policy::Accept);
+        }
+        self.add(&chain, MsgType::Add);
+        chain
+    }
+}
+
+fn table(table: TableName) -> nftnl::Table {
+    let family = match table.family {
+        Family::Inet => ProtoFamily::Inet,
+        Family::Bridge => ProtoFamily::Bridge,
+    };
+    nftnl::Table::new(name(table.name), family)
+}
+
+fn element_message(element: &Element, data: &[u8], user_data: &[u8]) -> Option<ElementMessage> {
+    let (table, set) = (table(element.table), name(element.set));
+    ElementMessage::new(&table, &set, &bytes(&element.key), data, user_data)
+}
+
+/// The name of a fixed part of the ruleset.
+pub(super) fn name(name: &str) -> CString {
+    CString::new(name).expect("names in the ruleset have no NUL")
+}
+
+/// The number by which `nft` knows the type of a field, `enum datatypes` in its sources. The kernel only keeps
+/// it, so that a listing can show values as what they are.
+fn type_number(field: Field) -> u32 {
+    match field {
+        Field::Ipv4Address => 7,
+        Field::Ipv6Address => 8,
+        Field::EtherAddress => 9,
+        Field::InetProtocol => 12,
+        Field::InetService => 13,
+        Field::InterfaceName => 41,
+    }
+}
+
+fn set_type(fields: &[Field]) -> SetType {
+    let number = fields.iter().fold(0, |number, field| number << TYPE_BITS | type_number(*field));
+    let len = match fields {
+        [field] => field.len(),
+        fields => fields.iter().map(|field| field.padded_len()).sum(),
+    };
+    SetType { number, len: u32::try_from(len).expect("a few fields") }
+}
+
+/// The user data by which `nft` knows the byte order of a field that stands alone. In a concatenation it goes by
+/// the types.
+fn byte_orders(set: &ruleset::Set) -> Vec<u8> {
+    let mut user_data = Vec::new();
+    for (kind, fields) in [(USER_DATA_KEY_ORDER, set.key), (USER_DATA_DATA_ORDER, set.data)] {
+        if let [field] = fields {
+            user_data.extend([kind, 4]);
+            user_data.extend(byte_order(*field).to_ne_bytes());
+        }
+    }
+    user_data
+}
+
+/// The byte order of a field, `enum byteorder` in the sources of `nft`.
+fn byte_order(field: Field) -> u32 {
+    const HOST: u32 = 1;
+    const NETWORK: u32 = 2;
+    match field {
+        Field::Ipv4Address
+        | Field::Ipv6Address
+        | Field::EtherAddress
+        | Field::InetProtocol
+        | Field::InetService => NETWORK,
+        Field::InterfaceName => HOST,
+    }
+}
+
+/// A key or data as the kernel has it: a value alone, or several at whole registers.
+fn bytes(values: &[Value]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(32);
+    for value in values {
+        match value {
+            Value::Ipv4(address) => bytes.extend(address.octets()),
+            Value::Ipv6(address) => bytes.extend(address.octets()),
+            Value::Ether(address) => bytes.extend(address.octets()),
+            Value::Protocol(protocol) => bytes.push(protocol.number()),
+            Value::Port(port) => bytes.extend(port.get().to_be_bytes()),
+            Value::Interface(name) => {
+                let padding = Field::InterfaceName.len().saturating_sub(name.as_str().len());
+                bytes.extend(name.as_str().bytes());
+                bytes.extend(std::iter::repeat_n(0, padding));
+            }
+        }
+        if values.len() > 1 {
+            bytes.resize(bytes.len().next_multiple_of(4), 0);
+        }
+    }
+    bytes
+}
+
+/// A comment as `nft` writes it: kind, length and text with its NUL. `None` where it has more than 127 bytes,
+/// which `nft` would refuse as well.
+fn comment_data(comment: &str) -> Option<Vec<u8>> {
+    let len = u8::try_from(comment.len() + 1).ok().filter(|len| *len <= 128)?;
+    Some([&[USER_DATA_COMMENT, len], comment.as_bytes(), &[0]].concat())
+}

@@ -1,0 +1,72 @@
+//! Reads and sets kernel parameters below `/proc/sys/net`, those of the network namespace that the current
+//! thread is in.
+
+use std::fs;
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+
+use rootful_net_core::name::InterfaceName;
+use rootful_net_core::observed::Sysctl;
+
+use crate::error::KernelError;
+
+const ROOT: &str = "/proc/sys/net";
+
+/// The value without its trailing newline; `None` where the kernel has no such parameter.
+pub(crate) fn read(sysctl: &Sysctl) -> Result<Option<String>, KernelError> {
+    let text = match fs::read_to_string(path(sysctl)) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(source) => {
+            return Err(KernelError::ReadSysctl {
+                sysctl: sysctl.clone(),
+                source,
+            });
+        }
+    };
+    Ok(Some(
+        text.strip_suffix('\n').map(str::to_owned).unwrap_or(text),
+    ))
+}
+
+/// Gives the parameter its value, unless it has it: some parameters do more than remember what is written.
+pub(crate) fn write(sysctl: &Sysctl, value: &str) -> Result<(), KernelError> {
+    if read(sysctl)?.as_deref() == Some(value) {
+        return Ok(());
+    }
+    let set = || {
+        let mut file = fs::OpenOptions::new().write(true).open(path(sysctl))?;
+        // In one call: the kernel takes what one call brings for the whole value.
+        file.write_all(format!("{value}\n").as_bytes())
+    };
+    set().map_err(|source| KernelError::WriteSysctl {
+        sysctl: sysctl.clone(),
+        value: value.to_owned(),
+        source,
+    })
+}
+
+/// The links that have parameters of IPv6, in order, without those whose names rootful-net would not give.
+pub(crate) fn ipv6_links() -> Result<Vec<InterfaceName>, KernelError> {
+    let directory = match fs::read_dir(Path::new(ROOT).join("ipv6/conf")) {
+        Ok(directory) => directory,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(source) => return Err(KernelError::ListSysctls { source }),
+    };
+    let mut links = Vec::new();
+    for entry in directory {
+        let entry = entry.map_err(|source| KernelError::ListSysctls { source })?;
+        links.extend(
+            entry
+                .file_name()
+                .to_str()
+                .and_then(|name| name.parse().ok()),
+        );
+    }
+    links.sort_unstable();
+    Ok(links)
+}
+
+fn path(sysctl: &Sysctl) -> PathBuf {
+    Path::new(ROOT).join(sysctl.path())
+}

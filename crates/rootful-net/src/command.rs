@@ -1,0 +1,38 @@
+//! The subcommands: each is a file with its arguments and what it does, and returns the text that it prints.
+
+pub(crate) mod completion;
+pub(crate) mod inspect;
+pub(crate) mod network;
+pub(crate) mod port;
+pub(crate) mod ps;
+pub(crate) mod setup;
+pub(crate) mod teardown;
+
+use clap::Subcommand;
+
+use crate::error::Error;
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    Setup(setup::Setup),
+    Teardown(teardown::Teardown),
+    Ps(ps::Ps),
+    Inspect(inspect::Inspect),
+    Port(port::Port),
+    Network(network::Network),
+    Completion(completion::Completion),
+}
+
+impl Command {
+    pub(crate) async fn run(self) -> Result<String, Error> {
+        match self {
+            Self::Setup(setup) => setup.run().await,
+            Self::Teardown(teardown) => teardown.run().await,
+            Self::Ps(ps) => ps.run().await,
+            Self::Inspect(inspect) => inspect.run().await,
+            Self::Port(port) => port.run().await,
+            Self::Network(network) => network.run().await,
+            Self::Completion(completion) => Ok(completion.run()),
+        }
+    }
+}

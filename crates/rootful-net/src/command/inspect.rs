@@ -1,0 +1,26 @@
+//! `rootful-net inspect`: everything about one attachment, as JSON.
+
+use clap::Args;
+use rootful_net_core::name::ContainerName;
+
+use crate::attached;
+use crate::error::Error;
+use crate::output;
+use crate::service::Service;
+
+/// Show everything about an attached container, as JSON
+#[derive(Debug, Args)]
+pub(crate) struct Inspect {
+    /// The container's name or id
+    container: ContainerName,
+}
+
+impl Inspect {
+    pub(crate) async fn run(self) -> Result<String, Error> {
+        let uid = attached::own_uid();
+        let attachments = Service::connect().await?.attachments().await?;
+        let (_, attachment) =
+            attached::find(attached::visible(attachments, uid), &self.container, uid)?;
+        Ok(output::json(&attachment))
+    }
+}

@@ -1,0 +1,137 @@
+//! `rootful-net teardown`: detaches. It must work when the container is gone, and does not need podman.
+
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::path::PathBuf;
+
+use clap::Args;
+use rootful_net_core::name::ContainerName;
+use rootful_net_dbus::{AttachmentProxy, DetachOptions, Error as WireError};
+use zbus::Fd;
+
+use crate::attached::{self, LookupError};
+use crate::cidfile;
+use crate::error::Error;
+use crate::namespace::{self, NamespaceError};
+use crate::output;
+use crate::service::Service;
+
+/// Detach a container from all networks
+///
+/// It may have stopped or be gone. To detach what is not attached is no error.
+#[derive(Debug, Args)]
+#[group(id = "teardown-target", required = true, multiple = false)]
+pub(crate) struct Teardown {
+    /// The container's name, or 12 or more digits of its id
+    container: Option<ContainerName>,
+
+    /// The file that podman wrote the container's id to
+    #[arg(long, value_name = "FILE")]
+    cidfile: Option<PathBuf>,
+
+    /// A process in the container
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    pid: Option<u32>,
+
+    /// A network namespace in the file system
+    #[arg(long, value_name = "PATH")]
+    netns: Option<PathBuf>,
+
+    /// The name that the container was attached under, never an id
+    #[arg(long, value_name = "NAME")]
+    name: Option<ContainerName>,
+
+    /// Detach all of the caller's containers and print their names
+    #[arg(long)]
+    all: bool,
+}
+
+impl Teardown {
+    pub(crate) async fn run(self) -> Result<String, Error> {
+        let Self {
+            container,
+            cidfile,
+            pid,
+            netns,
+            name,
+            all: _,
+        } = self;
+        match (container, cidfile, pid, netns, name) {
+            (Some(container), ..) => detach_container(&container).await,
+            (_, Some(path), ..) => match cidfile::read(&path) {
+                Ok(id) => detach_id(&Service::connect().await?, id.as_str()).await,
+                Err(error) if error.is_gone() => Ok(String::new()),
+                Err(error) => Err(error.into()),
+            },
+            (_, _, Some(pid), ..) => detach_namespace(namespace::of_process(pid)).await,
+            (_, _, _, Some(path), _) => detach_namespace(namespace::at_path(&path)).await,
+            (_, _, _, _, Some(name)) => {
+                detach_name(&Service::connect().await?, &name).await?;
+                Ok(String::new())
+            }
+            (None, None, None, None, None) => detach_all().await,
+        }
+    }
+}
+
+async fn detach_container(container: &ContainerName) -> Result<String, Error> {
+    let service = Service::connect().await?;
+    let found = detach_name(&service, container).await?;
+    if !found && attached::is_id(container.as_str()) {
+        return detach_id(&service, container.as_str()).await;
+    }
+    Ok(String::new())
+}
+
+async fn detach_name(service: &Service, name: &ContainerName) -> Result<bool, Error> {
+    let options = DetachOptions::default().to_dictionary();
+    Ok(service
+        .manager()
+        .await?
+        .detach(name.as_str(), &options)
+        .await?)
+}
+
+async fn detach_id(service: &Service, digits: &str) -> Result<String, Error> {
+    let attachments = attached::visible(service.attachments().await?, attached::own_uid());
+    let mut found = attached::with_id(attachments, digits);
+    if found.len() > 1 {
+        return Err(LookupError::Ambiguous {
+            container: output::printable(digits),
+            count: found.len(),
+        }
+        .into());
+    }
+    if let Some((path, _)) = found.pop() {
+        let proxy = AttachmentProxy::new(service.connection(), path)
+            .await
+            .map_err(WireError::from)?;
+        proxy.detach().await?;
+    }
+    Ok(String::new())
+}
+
+/// A namespace that is gone took its attachment with it.
+async fn detach_namespace(namespace: Result<OwnedFd, NamespaceError>) -> Result<String, Error> {
+    let namespace = match namespace {
+        Ok(namespace) => namespace,
+        Err(error) if error.is_gone() => return Ok(String::new()),
+        Err(error) => return Err(error.into()),
+    };
+    let service = Service::connect().await?;
+    service
+        .manager()
+        .await?
+        .detach_namespace(Fd::from(namespace.as_fd()))
+        .await?;
+    Ok(String::new())
+}
+
+async fn detach_all() -> Result<String, Error> {
+    let service = Service::connect().await?;
+    let options = DetachOptions::default().to_dictionary();
+    let names = service.manager().await?.detach_all(&options).await?;
+    Ok(names
+        .iter()
+        .map(|name| output::printable(name) + "\n")
+        .collect())
+}

@@ -1,0 +1,132 @@
+//! What a command can fail with and the exit code that says so.
+
+use std::io;
+
+use crate::attached::LookupError;
+use crate::cidfile::CidfileError;
+use crate::command::setup::ContainerError;
+use crate::namespace::NamespaceError;
+use crate::podman::PodmanError;
+use crate::service::ServiceError;
+
+/// How the program ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Exit {
+    Done,
+    Failed,
+    Usage,
+    Denied,
+    NotFound,
+    Conflict,
+    Unavailable,
+    NotInitialized,
+}
+
+impl Exit {
+    /// The exit code, a part of the contract.
+    pub(crate) fn code(self) -> u8 {
+        match self {
+            Self::Done => 0,
+            Self::Failed => 1,
+            // clap's, too.
+            Self::Usage => 2,
+            Self::Denied => 3,
+            Self::NotFound => 4,
+            Self::Conflict => 5,
+            Self::Unavailable => 6,
+            Self::NotInitialized => 7,
+        }
+    }
+}
+
+/// Why a command failed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    #[error(transparent)]
+    Cidfile(#[from] CidfileError),
+    #[error(transparent)]
+    Container(#[from] ContainerError),
+    #[error(transparent)]
+    Lookup(#[from] LookupError),
+    #[error(transparent)]
+    Namespace(#[from] NamespaceError),
+    #[error(transparent)]
+    Podman(#[from] PodmanError),
+    #[error(transparent)]
+    Service(#[from] ServiceError),
+    #[error("cannot start an event loop")]
+    Runtime(#[source] io::Error),
+    #[error("cannot write the result")]
+    Output(#[source] io::Error),
+}
+
+impl Error {
+    /// The exit code for it.
+    pub(crate) fn exit(&self) -> Exit {
+        match self {
+            Self::Cidfile(error) => error.exit(),
+            Self::Container(error) => error.exit(),
+            Self::Lookup(error) => error.exit(),
+            Self::Namespace(error) => error.exit(),
+            Self::Podman(error) => error.exit(),
+            Self::Service(error) => error.exit(),
+            Self::Runtime(_) | Self::Output(_) => Exit::Failed,
+        }
+    }
+}
+
+impl From<rootful_net_dbus::Error> for Error {
+    fn from(error: rootful_net_dbus::Error) -> Self {
+        Self::Service(ServiceError::from(error))
+    }
+}
+
+/// The error and its sources in one line. A source that the text before it repeats, as zbus does it, is
+/// left out.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        let part = error.to_string();
+        if !text.ends_with(&part) {
+            text.push_str(": ");
+            text.push_str(&part);
+        }
+        source = error.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exit_codes_are_the_documented_ones() {
+        let codes = [
+            (Exit::Done, 0),
+            (Exit::Failed, 1),
+            (Exit::Usage, 2),
+            (Exit::Denied, 3),
+            (Exit::NotFound, 4),
+            (Exit::Conflict, 5),
+            (Exit::Unavailable, 6),
+            (Exit::NotInitialized, 7),
+        ];
+        for (exit, code) in codes {
+            assert_eq!(exit.code(), code);
+        }
+    }
+
+    #[test]
+    fn a_chain_names_each_cause_once() {
+        let gone = || io::Error::new(io::ErrorKind::NotFound, "no such file");
+        let error = Error::Output(gone());
+        assert_eq!(chain(&error), "cannot write the result: no such file");
+
+        #[derive(Debug, thiserror::Error)]
+        #[error("cannot connect: {0}")]
+        struct Repeating(#[source] io::Error);
+        assert_eq!(chain(&Repeating(gone())), "cannot connect: no such file");
+    }
+}

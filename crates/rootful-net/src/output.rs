@@ -1,0 +1,88 @@
+//! How results look: tables for people, JSON for programs, and text from outside made safe for a terminal.
+
+use serde::Serialize;
+
+/// Two blanks between columns, as podman does it.
+const GAP: usize = 2;
+
+/// `text` with everything escaped that could steer a terminal: control characters, line breaks, bidirectional
+/// overrides.
+pub(crate) fn printable(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            '"' | '\'' | '\\' => out.push(character),
+            other => out.extend(other.escape_debug()),
+        }
+    }
+    out
+}
+
+/// A table with left-aligned columns and a line for each row.
+pub(crate) fn table<const N: usize>(header: [&str; N], rows: &[[String; N]]) -> String {
+    let header = header.map(str::to_owned);
+    let rows: Vec<_> = std::iter::once(&header)
+        .chain(rows)
+        .map(|row| row.each_ref().map(|cell| printable(cell)))
+        .collect();
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max();
+    let widths: [usize; N] = std::array::from_fn(|column| width(column).unwrap_or_default() + GAP);
+    let mut out = String::new();
+    for row in &rows {
+        let cells = row
+            .iter()
+            .zip(widths)
+            .map(|(cell, width)| format!("{cell:width$}"));
+        out.push_str(cells.collect::<String>().trim_end());
+        out.push('\n');
+    }
+    out
+}
+
+/// `value` as indented JSON.
+pub(crate) fn json<T: Serialize>(value: &T) -> String {
+    let mut text =
+        serde_json::to_string_pretty(value).expect("structs of text and numbers are always JSON");
+    text.push('\n');
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn terminal_controls_are_escaped() {
+        let cases = [
+            ("web \"a\" it's \\", "web \"a\" it's \\"),
+            ("größe → 日本", "größe → 日本"),
+            ("\u{1b}[31mred\u{7}", "\\u{1b}[31mred\\u{7}"),
+            ("two\nlines\r\t", "two\\nlines\\r\\t"),
+            ("\u{9b}31m\u{202e}\u{200b}", "\\u{9b}31m\\u{202e}\\u{200b}"),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(printable(text), expected);
+        }
+    }
+
+    #[test]
+    fn columns_line_up_and_lines_do_not_trail() {
+        let rows = [
+            ["web".to_owned(), "rootful0".to_owned(), String::new()],
+            ["größer".to_owned(), "a".to_owned(), "80".to_owned()],
+            ["e\u{1b}".to_owned(), "b".to_owned(), "81".to_owned()],
+        ];
+        let expected = "\
+NAME     NETWORK   PORT
+web      rootful0
+größer   a         80
+e\\u{1b}  b         81
+";
+        assert_eq!(table(["NAME", "NETWORK", "PORT"], &rows), expected);
+    }
+
+    #[test]
+    fn a_table_without_rows_is_its_header() {
+        assert_eq!(table(["NAME", "PORT"], &[]), "NAME  PORT\n");
+    }
+}

@@ -1,0 +1,226 @@
+//! Attach and detach as the engine does them: observe, decide, record, carry out, record again.
+
+use rootful_net_core::attachment::{Attachment, AttachmentId, Holder};
+use rootful_net_core::observed::{Observed, Query};
+use rootful_net_core::plan::Step;
+use rootful_net_core::planner::{self, AttachDecision, Change};
+use rootful_net_core::policy::{self, Usage};
+use rootful_net_dbus::{Error, Result};
+use rootful_net_kernel::Namespace;
+
+use super::{Attach, Engine, Selection};
+use crate::error::{chain, denied, internal, plan_error};
+use crate::store::Phase;
+
+impl Engine {
+    /// Attaches; answers, and says what remains to be done after the answer.
+    pub(super) async fn attach(
+        &mut self,
+        attach: Attach,
+    ) -> (Result<(AttachmentId, bool)>, Vec<Step>) {
+        let started = std::time::Instant::now();
+        let change = match self.decide(&attach) {
+            Ok(AttachDecision::Unchanged(id)) => return (Ok((id, false)), Vec::new()),
+            Ok(AttachDecision::Change(change)) => change,
+            Err(error) => {
+                log_refusal(&attach, &error);
+                return (Err(error), Vec::new());
+            }
+        };
+        match self.carry_out(&change, &attach.namespace).await {
+            Ok(attachment) => {
+                log_attached(&attachment, started.elapsed());
+                (Ok((attachment.id().clone(), true)), change.plan.afterwards)
+            }
+            Err(error) => (Err(error), Vec::new()),
+        }
+    }
+
+    /// Says what attaching would do.
+    pub(super) fn plan(&mut self, attach: &Attach) -> Result<String> {
+        match self.decide(attach)? {
+            AttachDecision::Unchanged(_) => Ok("nothing to do\n".to_owned()),
+            AttachDecision::Change(change) => Ok(change.plan.to_string()),
+        }
+    }
+
+    fn decide(&mut self, attach: &Attach) -> Result<AttachDecision> {
+        let owner = attach.owner.uid();
+        let request = &attach.request;
+        let query = planner::attach_query(self.world(), owner, request);
+        let query = query.map_err(|error| plan_error(&error))?;
+        let holder = Holder { owner, name: request.name.clone() };
+        let usage = Usage { attachments: self.ledger.count_beside(&holder) };
+        let authorized =
+            policy::authorize(&self.policy, &attach.caller, owner, usage, request.clone())
+                .map_err(|reason| denied(&reason))?;
+        let observed = self.observe(&query, Some(&attach.namespace))?;
+        let namespace = attach.namespace.id();
+        let decision =
+            planner::attach(self.world(), &observed, namespace, &authorized, attach.on_conflict);
+        decision.map_err(|error| plan_error(&error))
+    }
+
+    /// Carries out what makes an attachment, with the record written before and after.
+    async fn carry_out(&mut self, change: &Change, namespace: &Namespace) -> Result<Attachment> {
+        let attachment = change.attached.clone().expect("to attach makes an attachment");
+        let previous = self.ledger.get(attachment.id()).cloned();
+        self.store
+            .record(&attachment, Phase::Pending)
+            .map_err(|error| internal(&error))?;
+        let carried_out =
+            tokio::task::block_in_place(|| self.kernel.carry_out(&change.plan.steps, Some(namespace)));
+        if let Err(error) = carried_out {
+            let restored = match &previous {
+                Some(previous) => self.store.record(previous, Phase::Live),
+                None => self.store.forget(attachment.id()),
+            };
+            if let Err(error) = restored {
+                tracing::error!(error = chain(&error), "cannot put the record right");
+            }
+            return Err(internal(&error));
+        }
+        self.ledger.insert(attachment.clone());
+        if let Err(error) = self.store.record(&attachment, Phase::Live) {
+            // The record stays pending: a restart would take the attachment for unfinished.
+            tracing::error!(error = chain(&error), "cannot record that the attachment is live");
+        }
+        if let Err(error) = self.store.keep_leases(self.ledger.leases()) {
+            tracing::error!(error = chain(&error), "cannot keep the leases");
+        }
+        self.objects.publish(&attachment).await;
+        Ok(attachment)
+    }
+
+    /// Detaches; answers, and says what remains to be done after the answer.
+    pub(super) async fn detach(
+        &mut self,
+        selection: &Selection,
+    ) -> (Result<Vec<Attachment>>, Vec<Step>) {
+        let selected: Vec<AttachmentId> = match selection {
+            Selection::Holder(holder) => id_of(self.ledger.of_holder(holder)),
+            Selection::Namespace(namespace) => id_of(self.ledger.of_namespace(*namespace)),
+            Selection::Owner(owner) => {
+                let attachments = self.ledger.attachments();
+                attachments
+                    .filter(|attachment| attachment.owner() == *owner)
+                    .map(|attachment| attachment.id().clone())
+                    .collect()
+            }
+        };
+        let mut detached = Vec::new();
+        let mut afterwards = Vec::new();
+        for id in selected {
+            match self.release(&id).await {
+                Ok((attachment, steps)) => {
+                    log_detached(&attachment, "detached");
+                    detached.push(attachment);
+                    afterwards.extend(steps);
+                }
+                Err(error) => return (Err(error), afterwards),
+            }
+        }
+        (Ok(detached), afterwards)
+    }
+
+    /// Releases those of the attachments whose links are gone.
+    pub(super) async fn release_dead(&mut self, candidates: &[AttachmentId]) {
+        for id in candidates {
+            let Some(attachment) = self.ledger.get(id) else { continue };
+            let links = attachment.interfaces().iter();
+            let links = links.map(|interface| interface.veth.host_link.clone()).collect();
+            let query = Query { links, ..Query::default() };
+            let Ok(observed) = self.observe(&query, None) else { continue };
+            if query.links.iter().all(|link| observed.links.contains_key(link.as_str())) {
+                continue;
+            }
+            match self.release(id).await {
+                Ok((attachment, afterwards)) => {
+                    log_detached(&attachment, "container is gone");
+                    self.finish(&afterwards);
+                }
+                Err(error) => {
+                    tracing::error!(%id, %error, "cannot release a container that is gone");
+                }
+            }
+        }
+    }
+
+    /// Takes an attachment out of service, the ledger, the store and off the bus.
+    async fn release(&mut self, id: &AttachmentId) -> Result<(Attachment, Vec<Step>)> {
+        let observed = self.observe(&planner::detach_query(), None)?;
+        let attachment = self.ledger.get(id).expect("it was selected from the ledger").clone();
+        let change = planner::detach(self.world(), &observed, &attachment);
+        let steps = &change.plan.steps;
+        let carried_out = tokio::task::block_in_place(|| self.kernel.carry_out(steps, None));
+        self.ledger.remove(id);
+        if let Err(error) = carried_out {
+            // Somebody else changed the ruleset: make it anew without the attachment.
+            tracing::warn!(error = chain(&error), "the ruleset is not what it was; making it anew");
+            let plan = planner::rebuild(self.world(), &observed);
+            let rebuilt = tokio::task::block_in_place(|| self.kernel.carry_out(&plan.steps, None));
+            if let Err(error) = rebuilt {
+                self.ledger.insert(attachment);
+                return Err(internal(&error));
+            }
+        }
+        if let Err(error) = self.store.forget(id) {
+            tracing::error!(error = chain(&error), "cannot remove the record");
+        }
+        self.objects.withdraw(id).await;
+        Ok((attachment, change.plan.afterwards))
+    }
+
+    /// Does what nobody waits for.
+    pub(super) fn finish(&mut self, steps: &[Step]) {
+        for step in steps {
+            let done = tokio::task::block_in_place(|| self.kernel.apply(step, None));
+            if let Err(error) = done {
+                let error = chain(&error);
+                tracing::error!(step = step.to_string(), error, "cannot finish a change");
+            }
+        }
+    }
+
+    pub(super) fn observe(
+        &mut self,
+        query: &Query,
+        namespace: Option<&Namespace>,
+    ) -> Result<Observed> {
+        let observed = tokio::task::block_in_place(|| self.kernel.observe(query, namespace));
+        observed.map_err(|error| internal(&error))
+    }
+}
+
+fn id_of(attachment: Option<&Attachment>) -> Vec<AttachmentId> {
+    attachment.map(|attachment| attachment.id().clone()).into_iter().collect()
+}
+
+fn log_refusal(attach: &Attach, error: &Error) {
+    let (uid, owner) = (attach.caller.uid, attach.owner.uid());
+    let name = attach.request.name.as_str();
+    let container_id = attach.request.container_id.as_ref().map(|id| id.as_str());
+    tracing::warn!(uid, owner, name, container_id, %error, "attach refused");
+}
+
+fn log_attached(attachment: &Attachment, elapsed: std::time::Duration) {
+    let owner = attachment.owner();
+    let name = attachment.name().as_str();
+    let addresses = attachment.interfaces().iter().flat_map(|interface| interface.addresses());
+    let addresses = joined(addresses);
+    let ports = joined(attachment.forwards());
+    let microseconds = u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX);
+    let id = attachment.id();
+    tracing::info!(%id, owner, name, addresses, ports, microseconds, "attached");
+}
+
+fn log_detached(attachment: &Attachment, outcome: &'static str) {
+    let owner = attachment.owner();
+    let name = attachment.name().as_str();
+    let id = attachment.id();
+    tracing::info!(%id, owner, name, "{outcome}");
+}
+
+fn joined(items: impl IntoIterator<Item = impl std::fmt::Display>) -> String {
+    items.into_iter().map(|item| item.to_string()).collect::<Vec<_>>().join(" ")
+}

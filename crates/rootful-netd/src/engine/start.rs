@@ -1,0 +1,68 @@
+//! How the engine comes up: files read, records and kernel brought together again, objects on the bus.
+
+use anyhow::Context as _;
+use rootful_net_core::ledger::Ledger;
+use rootful_net_core::planner::{self, Change};
+use rootful_net_kernel::Kernel;
+use tokio::sync::mpsc;
+use zbus::Connection;
+
+use super::{Engine, EngineHandle, QUEUE_LENGTH};
+use crate::service::Objects;
+use crate::store::{Phase, Record, Store};
+use crate::{networks, policy_files};
+
+/// Reads everything and makes the kernel agree with what is recorded.
+///
+/// # Errors
+/// The service cannot work: no key, no store, no kernel interface, no policy.
+pub(crate) async fn start(connection: &Connection) -> anyhow::Result<(Engine, EngineHandle)> {
+    let store = Store::open()?;
+    let key = store.address_key()?;
+    let mut kernel = Kernel::open()?;
+    let policy = policy_files::read().context("no policy is in force")?;
+    let mut catalogue = networks::read();
+    if let Err(error) = networks::ensure_default(&mut catalogue, &mut kernel, &key) {
+        tracing::error!(error = crate::error::chain(&error), "there is no default network");
+    }
+    let mut ledger = Ledger::new(store.leases()?);
+    let (live, pending): (Vec<Record>, Vec<Record>) =
+        store.records()?.into_iter().partition(|record| record.phase == Phase::Live);
+    live.into_iter().for_each(|record| ledger.insert(record.attachment));
+    for record in &pending {
+        // Nobody was told that it is attached: its links are strays, its elements are left out of the
+        // ruleset that is made below.
+        let name = record.attachment.name().as_str();
+        tracing::warn!(owner = record.attachment.owner(), name, "unfinished attachment undone");
+        store.forget(record.attachment.id())?;
+    }
+    let (commands, receiver) = mpsc::channel(QUEUE_LENGTH);
+    let objects = Objects::new(connection.clone(), EngineHandle { commands: commands.clone() });
+    let mut engine =
+        Engine { kernel, store, catalogue, policy, key, ledger, objects, commands: receiver };
+    engine.reconcile().await?;
+    Ok((engine, EngineHandle { commands }))
+}
+
+impl Engine {
+    async fn reconcile(&mut self) -> anyhow::Result<()> {
+        let observed = self.observe(&planner::start_up_query(), None)?;
+        let Change { plan, released, .. } = planner::start_up(self.world(), &observed);
+        self.kernel.carry_out(&plan.steps, None).context("cannot restore the ruleset")?;
+        for id in released {
+            if let Some(attachment) = self.ledger.remove(&id) {
+                let name = attachment.name().as_str();
+                tracing::info!(%id, owner = attachment.owner(), name, "container is gone");
+            }
+            self.store.forget(&id)?;
+        }
+        self.finish(&plan.afterwards);
+        for network in self.catalogue.networks() {
+            self.objects.publish_network(network).await;
+        }
+        for attachment in self.ledger.attachments() {
+            self.objects.publish(attachment).await;
+        }
+        Ok(())
+    }
+}

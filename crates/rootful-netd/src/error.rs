@@ -1,0 +1,68 @@
+//! What core's and the kernel crate's errors are called on the bus.
+
+use rootful_net_core::ownership::NamespaceRefused;
+use rootful_net_core::planner::PlanError;
+use rootful_net_core::policy::Denied;
+use rootful_net_dbus::Error;
+use rootful_net_kernel::NamespaceError;
+
+/// An error's message with those of its causes.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}
+
+/// An error of the service itself, whose details are the log's business.
+pub(crate) fn internal(error: &dyn std::error::Error) -> Error {
+    let error = chain(error);
+    tracing::error!(error, "request failed");
+    Error::Internal(error)
+}
+
+pub(crate) fn plan_error(error: &PlanError) -> Error {
+    let message = error.to_string();
+    match error {
+        PlanError::UnknownNetwork { .. } => Error::NotFound(message),
+        PlanError::AddressUnusable { .. } | PlanError::NothingToPublishTo { .. } => {
+            Error::InvalidArgument(message)
+        }
+        PlanError::AddressExhausted { .. } => Error::AddressExhausted(message),
+        PlanError::NamespaceInUse { .. }
+        | PlanError::AttachedAs { .. }
+        | PlanError::AttachedDifferently { .. }
+        | PlanError::NameInUse { .. }
+        | PlanError::AddressTaken { .. }
+        | PlanError::MacTaken { .. }
+        | PlanError::InterfaceTaken { .. }
+        | PlanError::PortTaken { .. }
+        | PlanError::PortListening { .. }
+        | PlanError::NoFreePort { .. }
+        | PlanError::BridgeTaken { .. }
+        | PlanError::SubnetRouted { .. } => Error::Conflict(message),
+    }
+}
+
+pub(crate) fn denied(denied: &Denied) -> Error {
+    let message = denied.to_string();
+    match denied {
+        Denied::Network { .. }
+        | Denied::Port { .. }
+        | Denied::HostAddress { .. }
+        | Denied::StaticAddress { .. } => Error::NotAuthorized(message),
+        Denied::Quota { .. } => Error::QuotaExceeded(message),
+    }
+}
+
+pub(crate) fn namespace_refused(refused: &NamespaceRefused) -> Error {
+    Error::NamespaceRefused(refused.to_string())
+}
+
+pub(crate) fn namespace_error(error: &NamespaceError) -> Error {
+    Error::NamespaceRefused(chain(error))
+}
