@@ -1,5 +1,8 @@
 //! Tests against the real kernel, each in network and mount namespaces of its own.
 
+mod attaching;
+mod bridges;
+mod failures;
 mod lan;
 mod links;
 mod namespace;
@@ -8,5 +11,5 @@ mod observe;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    rootful_net_tests::run([lan::TESTS, links::TESTS, namespace::TESTS, observe::TESTS].concat())
+    rootful_net_tests::run([bridges::TESTS, failures::TESTS, lan::TESTS, links::TESTS, namespace::TESTS, observe::TESTS].concat())
 }

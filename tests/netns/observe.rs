@@ -15,9 +15,8 @@ use rootful_net_tests::container::Container;
 use rootful_net_tests::namespace::run;
 use rootful_net_tests::sandbox::Sandbox;
 
-use crate::links::{attach, bridge, verify, veth};
+use crate::attaching::{ALICE, attach, bridge, verify, veth};
 
-const ALICE: u32 = 1000;
 const DEADLINE: Duration = Duration::from_secs(20);
 
 pub(crate) const TESTS: &[Test] = &[

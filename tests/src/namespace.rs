@@ -21,12 +21,10 @@ impl NetworkNamespace {
     /// Where the caller is not root.
     pub fn new() -> anyhow::Result<Self> {
         let make = || {
+            #[expect(unsafe_code, reason = "rustix marks unshare unsafe for the sake of CLONE_FILES")]
             // SAFETY: the flag changes nothing that other threads of this process share with this one.
-            #[expect(
-                unsafe_code,
-                reason = "rustix marks unshare unsafe for the sake of CLONE_FILES"
-            )]
-            unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWNET) }.context("unshare")?;
+            let unshared = unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWNET) };
+            unshared.context("unshare")?;
             Self::open("/proc/thread-self/ns/net")
         };
         std::thread::scope(|scope| join(scope.spawn(make)))

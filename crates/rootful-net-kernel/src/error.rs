@@ -74,10 +74,10 @@ pub enum KernelError {
         /// The link.
         link: InterfaceName,
         /// Why it could not be finished.
-        unfinished: Box<KernelError>,
+        unfinished: Box<Self>,
         /// Why it could not be removed.
         #[source]
-        source: Box<KernelError>,
+        source: Box<Self>,
     },
     /// An address was refused.
     #[error("cannot give {link} the address {address}")]

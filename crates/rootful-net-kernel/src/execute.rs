@@ -16,7 +16,7 @@ pub struct ExecuteError {
     /// The step that failed, as a plan prints it.
     pub step: String,
     /// Why it failed.
-    pub source: KernelError,
+    pub source: Box<KernelError>,
     /// Steps that could not be taken back: what they did is still there.
     pub undo_failures: Vec<UndoFailure>,
 }
@@ -51,7 +51,7 @@ impl fmt::Display for ExecuteError {
 
 impl Error for ExecuteError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
-        Some(&self.source)
+        Some(self.source.as_ref())
     }
 }
 
@@ -79,7 +79,7 @@ impl Kernel {
                 let undo_failures = self.take_back(&steps[..done], namespace);
                 return Err(ExecuteError {
                     step: step.to_string(),
-                    source,
+                    source: Box::new(source),
                     undo_failures,
                 });
             }

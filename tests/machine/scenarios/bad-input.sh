@@ -44,7 +44,7 @@ refused 5 'elsewhere'         'rootful-net setup elsewhere --network rootful0'
 
 step "namespaces that are not alice's"
 refused 3 'namespace'         'rootful-net setup --netns /proc/self/ns/net --name web --network rootful0'
-refused 2 'namespace'         'rootful-net setup --netns /etc/passwd --name web --network rootful0'
+refused 3 'namespace'         'rootful-net setup --netns /etc/passwd --name web --network rootful0'
 
 step "a port that a process of the host listens on"
 host 'systemd-run --quiet --unit=listener socat TCP-LISTEN:8088,fork,reuseaddr EXEC:cat'
