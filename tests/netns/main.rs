@@ -1,15 +1,32 @@
 //! Tests against the real kernel, each in network and mount namespaces of its own.
 
 mod attaching;
+mod bridged;
 mod bridges;
+mod conntrack;
 mod failures;
+mod forwarding;
 mod lan;
 mod links;
+mod listeners;
 mod namespace;
 mod observe;
+mod ruleset;
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    rootful_net_tests::run([bridges::TESTS, failures::TESTS, lan::TESTS, links::TESTS, namespace::TESTS, observe::TESTS].concat())
+    let tests = [
+        bridges::TESTS,
+        conntrack::TESTS,
+        failures::TESTS,
+        forwarding::TESTS,
+        lan::TESTS,
+        links::TESTS,
+        listeners::TESTS,
+        namespace::TESTS,
+        observe::TESTS,
+        ruleset::TESTS,
+    ];
+    rootful_net_tests::run(tests.concat())
 }

@@ -7,23 +7,23 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail, ensure};
 use rootful_net_core::publish::{Port, Protocol};
 use rootful_net_core::ruleset::{Change, Element, TableName, Transaction, Value, inet_table};
-use rootful_net_kernel::{Rules, RulesError};
+use rootful_net_kernel::rules::{Rules, RulesError};
 use rootful_net_tests::Test;
 use rootful_net_tests::sandbox::Sandbox;
 
 pub(crate) const TESTS: &[Test] = &[
-    ("ruleset_text_and_netlink_give_one_listing", text_and_netlink_give_one_listing),
-    ("ruleset_replaces_a_damaged_table_whole", damaged_table_is_replaced_whole),
-    ("ruleset_tables_of_ours_are_found", tables_of_ours_are_found),
-    ("ruleset_inverse_restores_the_listing", inverse_restores_the_listing),
-    ("ruleset_taken_key_is_named_and_nothing_applied", taken_key_is_named_and_nothing_applied),
-    ("ruleset_refused_change_leaves_nothing", refused_change_leaves_nothing),
-    ("ruleset_key_moves_within_one_transaction", key_moves_within_one_transaction),
-    ("ruleset_change_costs_the_same_next_to_60000", change_costs_the_same_next_to_60000),
+    ("ruleset::text_and_netlink_give_one_listing", text_and_netlink_give_one_listing),
+    ("ruleset::replaces_a_damaged_table_whole", damaged_table_is_replaced_whole),
+    ("ruleset::tables_of_ours_are_found", tables_of_ours_are_found),
+    ("ruleset::inverse_restores_the_listing", inverse_restores_the_listing),
+    ("ruleset::taken_key_is_named_and_nothing_applied", taken_key_is_named_and_nothing_applied),
+    ("ruleset::refused_change_leaves_nothing", refused_change_leaves_nothing),
+    ("ruleset::key_moves_within_one_transaction", key_moves_within_one_transaction),
+    ("ruleset::change_costs_the_same_next_to_60000", change_costs_the_same_next_to_60000),
 ];
 
 /// Runs `nft` with `input` and returns what it prints.
-pub(crate) fn nft(arguments: &[&str], input: &str) -> Result<String> {
+fn nft(arguments: &[&str], input: &str) -> Result<String> {
     let mut nft = Command::new("nft");
     nft.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = nft.spawn().context("start nft")?;

@@ -21,7 +21,10 @@ impl NetworkNamespace {
     /// Where the caller is not root.
     pub fn new() -> anyhow::Result<Self> {
         let make = || {
-            #[expect(unsafe_code, reason = "rustix marks unshare unsafe for the sake of CLONE_FILES")]
+            #[expect(
+                unsafe_code,
+                reason = "rustix marks unshare unsafe for the sake of CLONE_FILES"
+            )]
             // SAFETY: the flag changes nothing that other threads of this process share with this one.
             let unshared = unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWNET) };
             unshared.context("unshare")?;

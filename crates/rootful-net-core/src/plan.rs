@@ -7,7 +7,7 @@ use crate::link::{Bridge, InterfaceSetup, Veth};
 use crate::name::InterfaceName;
 use crate::observed::Sysctl;
 use crate::publish::{HostAddress, Port, Protocol};
-use crate::ruleset::Transaction;
+use crate::ruleset::{Change, Transaction};
 
 /// One step. A step that fails leaves nothing of itself behind.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -140,12 +140,15 @@ impl Display for Step {
             }
             Self::BringUp(link) => write!(f, "bring up {link}"),
             Self::ChangeRules(transaction) => {
-                let text = transaction.to_string();
-                write!(f, "nft:")?;
-                for line in text.lines() {
-                    write!(f, "\n    {line}")?;
-                }
-                Ok(())
+                f.write_str("nft:")?;
+                transaction.changes().iter().try_for_each(|change| match change {
+                    Change::ReplaceTable(table) => {
+                        write!(f, "\n    replace table {} with the fixed rules", table.name)
+                    }
+                    Change::DeleteTable(_) | Change::AddElement(_) | Change::DeleteElement(_) => {
+                        write!(f, "\n    {change}")
+                    }
+                })
             }
             Self::ForgetFlows(flows) => {
                 f.write_str("forget flows to")?;

@@ -1,7 +1,7 @@
 //! What a caller asks for, parsed. A request that exists is well formed; whether it is allowed is the
 //! policy's business and whether it is possible the planner's.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Display, Formatter};
 use std::net::IpAddr;
 use std::str::FromStr;
@@ -10,13 +10,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::mac::MacAddress;
 use crate::name::{Alias, ContainerName, InterfaceName, NameError, NetworkName, quoted};
-use crate::publish::{HostAddress, Publish, RequestedForward};
+use crate::publish::{HostAddress, Port, Protocol, Publish, RequestedForward};
 
 /// The most networks one container can be attached to.
 pub const MAX_NETWORKS: usize = 8;
 /// The most ports one request can publish, counting each port of a range and each protocol.
 pub const MAX_FORWARDS: usize = 4096;
-/// The most aliases, in a network and in all.
+/// The most aliases on one network.
 pub const MAX_ALIASES: usize = 32;
 
 /// A container's id as podman gives it: 64 lower-case hexadecimal digits.
@@ -232,10 +232,14 @@ pub enum RequestError {
         count: usize,
     },
     /// Two `publish` arguments claim one host port.
-    #[error("port {port}/{protocol} is published twice in this request", port = forward.host_port.map(|port| port.to_string()).unwrap_or_default(), protocol = forward.protocol)]
+    #[error("port {port}/{protocol} on {host_address} is published twice in this request")]
     ForwardTwice {
-        /// The second of the two.
-        forward: RequestedForward,
+        /// The port.
+        port: Port,
+        /// The protocol.
+        protocol: Protocol,
+        /// The host address of the second of the two.
+        host_address: HostAddress,
     },
 }
 
@@ -293,12 +297,13 @@ fn check_networks(networks: &[NetworkRequest]) -> Result<(), RequestError> {
 }
 
 fn check_forwards(forwards: &[RequestedForward]) -> Result<(), RequestError> {
-    let mut seen: std::collections::BTreeMap<_, Vec<HostAddress>> = std::collections::BTreeMap::new();
+    let mut seen: BTreeMap<(Protocol, Port), Vec<HostAddress>> = BTreeMap::new();
     for forward in forwards {
         let Some(port) = forward.host_port else { continue };
         let addresses = seen.entry((forward.protocol, port)).or_default();
         if addresses.iter().any(|&address| address.overlaps(forward.host_address)) {
-            return Err(RequestError::ForwardTwice { forward: forward.clone() });
+            let RequestedForward { protocol, host_address, .. } = *forward;
+            return Err(RequestError::ForwardTwice { port, protocol, host_address });
         }
         addresses.push(forward.host_address);
     }

@@ -7,7 +7,7 @@ use rootful_net_core::attachment::{Attachment, Forward, Interface};
 use rootful_net_core::publish::HostAddress;
 
 use crate::error::Result;
-use crate::options::{Dictionary, Options};
+use crate::options::{Dictionary, property};
 
 /// One interface of an attachment, an element of the property `Interfaces`.
 #[derive(
@@ -66,17 +66,16 @@ impl AttachmentProperties {
     /// Reads what `GetAll` answered for an attachment.
     ///
     /// # Errors
-    /// A property is missing in the service's answer or has an unexpected type.
-    pub fn from_dictionary(properties: Dictionary) -> Result<Self> {
-        let mut properties = Options::new(properties);
+    /// [`Error::Internal`](crate::Error::Internal) where the service did not answer as the contract says.
+    pub fn from_dictionary(mut properties: Dictionary) -> Result<Self> {
         Ok(Self {
-            id: properties.take("Id", "s")?.unwrap_or_default(),
-            owner: properties.take("Owner", "u")?.unwrap_or_default(),
-            name: properties.take("Name", "s")?.unwrap_or_default(),
-            container_id: properties.take("ContainerId", "s")?.unwrap_or_default(),
-            interfaces: properties.take("Interfaces", "a(ssssasas)")?.unwrap_or_default(),
-            ports: properties.take("Ports", "a(ssqq)")?.unwrap_or_default(),
-            dns: properties.take("Dns", "as")?.unwrap_or_default(),
+            id: property(&mut properties, "Id")?,
+            owner: property(&mut properties, "Owner")?,
+            name: property(&mut properties, "Name")?,
+            container_id: property(&mut properties, "ContainerId")?,
+            interfaces: property(&mut properties, "Interfaces")?,
+            ports: property(&mut properties, "Ports")?,
+            dns: property(&mut properties, "Dns")?,
         })
     }
 }

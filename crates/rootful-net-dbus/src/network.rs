@@ -6,7 +6,7 @@ use zbus::{OwnedVariant, Type, Variant};
 use rootful_net_core::network::{Isolate, Network, Subnet};
 
 use crate::error::Result;
-use crate::options::{Dictionary, Options};
+use crate::options::{Dictionary, property};
 
 /// One subnet of a network, an element of the property `Subnets`.
 #[derive(
@@ -40,16 +40,15 @@ impl NetworkProperties {
     /// Reads what `GetAll` answered for a network.
     ///
     /// # Errors
-    /// A property has an unexpected type.
-    pub fn from_dictionary(properties: Dictionary) -> Result<Self> {
-        let mut properties = Options::new(properties);
+    /// [`Error::Internal`](crate::Error::Internal) where the service did not answer as the contract says.
+    pub fn from_dictionary(mut properties: Dictionary) -> Result<Self> {
         Ok(Self {
-            name: properties.take("Name", "s")?.unwrap_or_default(),
-            interface: properties.take("Interface", "s")?.unwrap_or_default(),
-            subnets: properties.take("Subnets", "a(ss)")?.unwrap_or_default(),
-            internal: properties.take("Internal", "b")?.unwrap_or_default(),
-            isolate: properties.take("Isolate", "s")?.unwrap_or_default(),
-            mtu: properties.take("Mtu", "q")?.unwrap_or_default(),
+            name: property(&mut properties, "Name")?,
+            interface: property(&mut properties, "Interface")?,
+            subnets: property(&mut properties, "Subnets")?,
+            internal: property(&mut properties, "Internal")?,
+            isolate: property(&mut properties, "Isolate")?,
+            mtu: property(&mut properties, "Mtu")?,
         })
     }
 }

@@ -12,6 +12,17 @@ use crate::error::{Error, Result};
 /// A dictionary as it travels.
 pub type Dictionary = HashMap<String, OwnedVariant>;
 
+/// Takes one property out of the service's answer.
+pub(crate) fn property<T>(properties: &mut Dictionary, name: &'static str) -> Result<T>
+where
+    T: TryFrom<OwnedVariant>,
+{
+    let value = properties.remove(name).and_then(|value| T::try_from(value).ok());
+    value.ok_or_else(|| {
+        Error::Internal(format!("the service's property \"{name}\" is not what it should be"))
+    })
+}
+
 /// Reads a dictionary of options.
 #[derive(Debug)]
 pub struct Options {

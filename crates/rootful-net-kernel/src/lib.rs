@@ -69,3 +69,14 @@ impl Kernel {
         Ok(observed)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    /// Work that blocks is handed to threads that may.
+    #[test]
+    fn a_kernel_and_a_namespace_can_be_handed_to_another_thread() {
+        fn is_send<T: Send>() {}
+        is_send::<super::Kernel>();
+        is_send::<super::Namespace>();
+    }
+}

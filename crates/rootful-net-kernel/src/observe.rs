@@ -225,3 +225,48 @@ fn decode_address(payload: &[u8]) -> Option<(IpNet, u32)> {
     let net = IpNet::new(address, message.header.prefix_len).ok()?;
     Some((net.trunc(), message.header.index))
 }
+
+#[cfg(test)]
+mod tests {
+    use rtnetlink::packet_core::Emitable as _;
+
+    use super::*;
+
+    fn message(family: AddressFamily) -> Vec<u8> {
+        let message = LinkUnspec::new_with_name("rn0123456789")
+            .index(7)
+            .up()
+            .append_extra_attribute(LinkAttribute::IfAlias("an alias".to_owned()))
+            .controller(3)
+            .interface_family(family)
+            .build();
+        let mut bytes = vec![0; message.buffer_len()];
+        message.emit(&mut bytes);
+        bytes
+    }
+
+    #[test]
+    fn a_link_is_read_from_its_message() {
+        let link = decode_link(&message(AddressFamily::Unspec)).expect("a link");
+        assert_eq!((link.index, link.name.as_str()), (7, "rn0123456789"));
+        assert_eq!(
+            (link.alias.as_deref(), link.master),
+            (Some("an alias"), Some(3))
+        );
+        assert!(link.up);
+        assert_eq!(decode_link(&message(AddressFamily::Bridge)), None);
+    }
+
+    #[test]
+    fn cut_and_damaged_messages_are_read_without_a_panic() {
+        let whole = message(AddressFamily::Unspec);
+        for length in 0..whole.len() {
+            assert_eq!(decode_link(&whole[..length]).is_some(), length >= 16);
+            for byte in [0, 1, 0x7f, 0xff] {
+                let mut damaged = whole.clone();
+                damaged[length] = byte;
+                decode_link(&damaged);
+            }
+        }
+    }
+}

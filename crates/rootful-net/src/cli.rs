@@ -82,24 +82,14 @@ mod tests {
         }
     }
 
-    /// `UPDATE_GOLDEN=1 cargo test -p rootful-net help_texts` writes the files.
+    /// `UPDATE_EXPECT=1 cargo test -p rootful-net help_texts` writes the files.
     #[test]
     fn help_texts_are_the_golden_ones() {
         let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden/help");
         let mut texts = Vec::new();
         help_texts(command().term_width(80), "rootful-net", &mut texts);
-        let update = std::env::var_os("UPDATE_GOLDEN").is_some();
         for (name, text) in &texts {
-            let path = dir.join(format!("{name}.txt"));
-            if update {
-                fs::create_dir_all(&dir).expect("the directory can be made");
-                fs::write(&path, text).expect("the file can be written");
-            }
-            let golden = fs::read_to_string(&path).unwrap_or_default();
-            assert_eq!(
-                *text, golden,
-                "{name}: run with UPDATE_GOLDEN=1 and review the change"
-            );
+            expect_test::expect_file![dir.join(format!("{name}.txt"))].assert_eq(text);
         }
         let files = fs::read_dir(&dir).expect("the directory exists").count();
         assert_eq!(

@@ -96,8 +96,10 @@ impl Builder<'_> {
                 (prefix.network().octets().to_vec(), prefix.netmask().octets().to_vec())
             }
         };
-        let nothing = vec![0_u8; mask.len()];
-        self.rule.add_expr(&Bitwise::new(mask.as_slice(), nothing.as_slice()));
+        if prefix.prefix_len() < prefix.max_prefix_len() {
+            let nothing = vec![0_u8; mask.len()];
+            self.rule.add_expr(&Bitwise::new(mask.as_slice(), nothing.as_slice()));
+        }
         self.equals(&network);
     }
 

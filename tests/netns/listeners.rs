@@ -5,17 +5,16 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket
 use anyhow::{Context as _, Result};
 use rootful_net_core::observed::Listener;
 use rootful_net_core::publish::{Port, Protocol};
-use rootful_net_kernel::listeners;
+use rootful_net_kernel::listeners::listeners;
 use rootful_net_tests::Test;
+use rootful_net_tests::namespace::run;
 use rootful_net_tests::sandbox::Sandbox;
 use rustix::net::{AddressFamily, SocketType, sockopt};
 
-use crate::topology::ip;
-
 pub(crate) const TESTS: &[Test] = &[
-    ("listeners_are_those_that_wait", listeners_are_those_that_wait),
-    ("listeners_none_in_a_fresh_namespace", none_in_a_fresh_namespace),
-    ("listeners_are_all_seen_among_many", all_are_seen_among_many),
+    ("listeners::are_those_that_wait", listeners_are_those_that_wait),
+    ("listeners::none_in_a_fresh_namespace", none_in_a_fresh_namespace),
+    ("listeners::are_all_seen_among_many", all_are_seen_among_many),
 ];
 
 fn none_in_a_fresh_namespace(_: &Sandbox) -> Result<()> {
@@ -24,7 +23,8 @@ fn none_in_a_fresh_namespace(_: &Sandbox) -> Result<()> {
 }
 
 fn listeners_are_those_that_wait(_: &Sandbox) -> Result<()> {
-    ip(&["addr add 192.0.2.1/24 dev lo", "addr add 2001:db8::1/64 dev lo nodad"])?;
+    run("ip address add 192.0.2.1/24 dev lo")?;
+    run("ip address add 2001:db8::1/64 dev lo nodad")?;
     let waiting = ["0.0.0.0:1001", "192.0.2.1:1002", "[2001:db8::1]:1003", "[::ffff:192.0.2.1]:1006"];
     let tcp = waiting.iter().map(TcpListener::bind).collect::<Result<Vec<_>, _>>()?;
     let udp = waiting.iter().map(UdpSocket::bind).collect::<Result<Vec<_>, _>>()?;
