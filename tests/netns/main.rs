@@ -4,6 +4,8 @@ mod attaching;
 mod bridged;
 mod bridges;
 mod conntrack;
+mod daemon;
+mod daemon_traffic;
 mod failures;
 mod forwarding;
 mod lan;
@@ -19,6 +21,7 @@ fn main() -> ExitCode {
     let tests = [
         bridges::TESTS,
         conntrack::TESTS,
+        daemon_traffic::TESTS,
         failures::TESTS,
         forwarding::TESTS,
         lan::TESTS,
@@ -28,5 +31,5 @@ fn main() -> ExitCode {
         observe::TESTS,
         ruleset::TESTS,
     ];
-    rootful_net_tests::run(tests.concat())
+    rootful_net_tests::run_available(tests.concat(), &daemon_traffic::unavailable())
 }

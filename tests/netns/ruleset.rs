@@ -12,22 +12,53 @@ use rootful_net_tests::Test;
 use rootful_net_tests::sandbox::Sandbox;
 
 pub(crate) const TESTS: &[Test] = &[
-    ("ruleset::text_and_netlink_give_one_listing", text_and_netlink_give_one_listing),
-    ("ruleset::replaces_a_damaged_table_whole", damaged_table_is_replaced_whole),
-    ("ruleset::tables_of_ours_are_found", tables_of_ours_are_found),
-    ("ruleset::inverse_restores_the_listing", inverse_restores_the_listing),
-    ("ruleset::taken_key_is_named_and_nothing_applied", taken_key_is_named_and_nothing_applied),
-    ("ruleset::refused_change_leaves_nothing", refused_change_leaves_nothing),
-    ("ruleset::key_moves_within_one_transaction", key_moves_within_one_transaction),
-    ("ruleset::change_costs_the_same_next_to_60000", change_costs_the_same_next_to_60000),
+    (
+        "ruleset::text_and_netlink_give_one_listing",
+        text_and_netlink_give_one_listing,
+    ),
+    (
+        "ruleset::replaces_a_damaged_table_whole",
+        damaged_table_is_replaced_whole,
+    ),
+    (
+        "ruleset::tables_of_ours_are_found",
+        tables_of_ours_are_found,
+    ),
+    (
+        "ruleset::inverse_restores_the_listing",
+        inverse_restores_the_listing,
+    ),
+    (
+        "ruleset::taken_key_is_named_and_nothing_applied",
+        taken_key_is_named_and_nothing_applied,
+    ),
+    (
+        "ruleset::refused_change_leaves_nothing",
+        refused_change_leaves_nothing,
+    ),
+    (
+        "ruleset::key_moves_within_one_transaction",
+        key_moves_within_one_transaction,
+    ),
+    (
+        "ruleset::change_costs_the_same_next_to_60000",
+        change_costs_the_same_next_to_60000,
+    ),
 ];
 
 /// Runs `nft` with `input` and returns what it prints.
 fn nft(arguments: &[&str], input: &str) -> Result<String> {
     let mut nft = Command::new("nft");
-    nft.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    nft.args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
     let mut child = nft.spawn().context("start nft")?;
-    child.stdin.take().context("no stdin")?.write_all(input.as_bytes())?;
+    child
+        .stdin
+        .take()
+        .context("no stdin")?
+        .write_all(input.as_bytes())?;
     let output = child.wait_with_output()?;
     let complaint = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.success(), "nft {arguments:?}: {complaint}");
@@ -58,7 +89,13 @@ fn json_listing() -> Result<serde_json::Value> {
 pub(crate) fn element(set: &'static str, key: &[&str], data: &[&str]) -> Result<Element> {
     let values = |texts: &[&str]| texts.iter().map(|text| value(text)).collect::<Result<_>>();
     let comment = Some(format!("for {set}"));
-    Ok(Element { table: TableName::INET, set, key: values(key)?, data: values(data)?, comment })
+    Ok(Element {
+        table: TableName::INET,
+        set,
+        key: values(key)?,
+        data: values(data)?,
+        comment,
+    })
 }
 
 /// Reads a value as what it looks like.
@@ -77,12 +114,24 @@ fn value(text: &str) -> Result<Value> {
 /// Elements in every set and map.
 fn elements() -> Result<Vec<Element>> {
     Ok(vec![
-        element("publish4_address", &["192.0.2.1", "tcp", "8080"], &["10.87.0.2", "80"])?,
-        element("publish4_address", &["127.0.0.1", "udp", "65535"], &["10.87.255.254", "1"])?,
+        element(
+            "publish4_address",
+            &["192.0.2.1", "tcp", "8080"],
+            &["10.87.0.2", "80"],
+        )?,
+        element(
+            "publish4_address",
+            &["127.0.0.1", "udp", "65535"],
+            &["10.87.255.254", "1"],
+        )?,
         element("publish4", &["tcp", "8080"], &["10.87.0.2", "80"])?,
         element("publish4", &["udp", "53"], &["10.87.0.2", "5353"])?,
         element("publish4", &["sctp", "9"], &["10.87.0.3", "256"])?,
-        element("publish6_address", &["2001:db8::1", "tcp", "443"], &["fd87::2", "8443"])?,
+        element(
+            "publish6_address",
+            &["2001:db8::1", "tcp", "443"],
+            &["fd87::2", "8443"],
+        )?,
         element("publish6", &["tcp", "443"], &["fd87::2", "8443"])?,
         element("publish6", &["udp", "443"], &["fd87::abcd:1", "8443"])?,
         element("bridges", &["rootful0"], &[])?,
@@ -108,7 +157,9 @@ fn deletions(elements: impl IntoIterator<Item = Element>) -> Transaction {
 
 fn everything() -> Result<Transaction> {
     let elements = elements()?.into_iter().map(Change::AddElement);
-    Ok(std::iter::once(Change::ReplaceTable(inet_table())).chain(elements).collect())
+    Ok(std::iter::once(Change::ReplaceTable(inet_table()))
+        .chain(elements)
+        .collect())
 }
 
 fn text_and_netlink_give_one_listing(_: &Sandbox) -> Result<()> {
@@ -132,12 +183,18 @@ fn damaged_table_is_replaced_whole(_: &Sandbox) -> Result<()> {
     let mut rules = Rules::open()?;
     rules.apply(&everything()?)?;
     let whole = listing()?;
-    nft(&["-f", "-"], "add chain inet rootful_net stray\nflush chain inet rootful_net forward\n\
-        delete element inet rootful_net bridges { \"rootful0\" }\nadd table inet other\n")?;
+    nft(
+        &["-f", "-"],
+        "add chain inet rootful_net stray\nflush chain inet rootful_net forward\n\
+        delete element inet rootful_net bridges { \"rootful0\" }\nadd table inet other\n",
+    )?;
     rules.apply(&everything()?)?;
     let other = "table inet other {\n}\n";
     assert_eq!(listing()?.replace(other, ""), whole);
-    ensure!(listing()?.contains(other), "somebody else's table is left alone");
+    ensure!(
+        listing()?.contains(other),
+        "somebody else's table is left alone"
+    );
     Ok(())
 }
 
@@ -146,7 +203,10 @@ fn tables_of_ours_are_found(_: &Sandbox) -> Result<()> {
     ensure!(rules.tables()?.is_empty());
     nft(&["add", "table", "ip", "rootful_net"], "")?;
     nft(&["add", "table", "inet", "rootful_net2"], "")?;
-    ensure!(rules.tables()?.is_empty(), "another family and another name");
+    ensure!(
+        rules.tables()?.is_empty(),
+        "another family and another name"
+    );
     rules.apply(&fresh_table())?;
     assert_eq!(rules.tables()?, [TableName::INET].into());
     nft(&["add", "table", "bridge", "rootful_net"], "")?;
@@ -156,8 +216,9 @@ fn tables_of_ours_are_found(_: &Sandbox) -> Result<()> {
 
 fn inverse_restores_the_listing(_: &Sandbox) -> Result<()> {
     let mut rules = Rules::open()?;
-    let (kept, others): (Vec<_>, Vec<_>) =
-        elements()?.into_iter().partition(|element| element.set == "publish4");
+    let (kept, others): (Vec<_>, Vec<_>) = elements()?
+        .into_iter()
+        .partition(|element| element.set == "publish4");
     rules.apply(&fresh_table())?;
     rules.apply(&additions(kept.clone()))?;
     let before = listing()?;
@@ -224,29 +285,44 @@ fn refused_change_leaves_nothing(_: &Sandbox) -> Result<()> {
         Change::DeleteTable(TableName::INET),
     ]);
     match rules.apply(&change) {
-        Err(RulesError::Refused { index: 1, change, source }) => {
-            assert_eq!(change, "delete element inet rootful_net publish6 { tcp . 7 }");
+        Err(RulesError::Refused {
+            index: 1,
+            change,
+            source,
+        }) => {
+            assert_eq!(
+                change,
+                "delete element inet rootful_net publish6 { tcp . 7 }"
+            );
             assert_eq!(source.kind(), std::io::ErrorKind::NotFound);
         }
         other => bail!("{other:?}"),
     }
     assert_eq!(listing()?, before);
 
-    let long = Element { comment: Some("x".repeat(128)), ..absent };
+    let long = Element {
+        comment: Some("x".repeat(128)),
+        ..absent
+    };
     match rules.apply(&additions([long])) {
         Err(RulesError::Refused { index: 0, .. }) => {}
         other => bail!("{other:?}"),
     }
     // More refusals than the answers to them have room.
-    let absent = (1..=60_000).map(|port| publish4(port)).collect::<Result<Vec<_>>>()?;
+    let absent = (1..=60_000).map(publish4).collect::<Result<Vec<_>>>()?;
     rules.apply(&fresh_table())?;
     match rules.apply(&deletions(absent)) {
         Err(RulesError::Refused { index: 0, .. }) => {}
         other => bail!("{other:?}"),
     }
-    match rules.apply(&Transaction::new(vec![Change::DeleteTable(TableName::BRIDGE)])) {
+    match rules.apply(&Transaction::new(vec![Change::DeleteTable(
+        TableName::BRIDGE,
+    )])) {
         Err(error @ RulesError::Refused { index: 0, .. }) => {
-            assert_eq!(error.to_string(), "nftables refuses \"delete table bridge rootful_net\"");
+            assert_eq!(
+                error.to_string(),
+                "nftables refuses \"delete table bridge rootful_net\""
+            );
         }
         other => bail!("{other:?}"),
     }
@@ -265,12 +341,18 @@ fn key_moves_within_one_transaction(_: &Sandbox) -> Result<()> {
 }
 
 fn publish4(port: u16) -> Result<Element> {
-    element("publish4", &["tcp", &port.to_string()], &["10.87.0.2", "80"])
+    element(
+        "publish4",
+        &["tcp", &port.to_string()],
+        &["10.87.0.2", "80"],
+    )
 }
 
 /// The median time of adding and removing 6 elements.
 fn six_elements(rules: &mut Rules) -> Result<Duration> {
-    let six = (65_001..=65_006).map(publish4).collect::<Result<Vec<_>>>()?;
+    let six = (65_001..=65_006)
+        .map(publish4)
+        .collect::<Result<Vec<_>>>()?;
     let (add, delete) = (additions(six.clone()), deletions(six));
     let mut times = Vec::new();
     for _ in 0..51 {
@@ -292,11 +374,17 @@ fn change_costs_the_same_next_to_60000(_: &Sandbox) -> Result<()> {
     let start = Instant::now();
     rules.apply(&additions(many.clone()))?;
     let large = start.elapsed();
-    let count = nft(&["-j", "list", "map", "inet", "rootful_net", "publish4"], "")?;
+    let count = nft(
+        &["-j", "list", "map", "inet", "rootful_net", "publish4"],
+        "",
+    )?;
     assert_eq!(count.matches("for publish4").count(), 60_000);
     let crowded = six_elements(&mut rules)?;
     println!("6 elements: {alone:?} alone, {crowded:?} next to 60000, which took {large:?}");
-    ensure!(crowded < alone * 5, "6 elements: {alone:?} alone, {crowded:?} next to 60000");
+    ensure!(
+        crowded < alone * 5,
+        "6 elements: {alone:?} alone, {crowded:?} next to 60000"
+    );
 
     rules.apply(&deletions(many))?;
     ensure!(!listing()?.contains("for publish4"));

@@ -1,11 +1,18 @@
-//! What the tests that need root stand on: private namespaces, one set a test, and a runner that says
-//! "ignored" where they cannot be had. Nothing here touches the machine's own network.
+//! What the tests that need root stand on: private namespaces, one set a test, the product in them, and a
+//! runner that says "ignored" where they cannot be had. Nothing here touches the machine's own network.
 
+pub mod bus;
 pub mod container;
+pub mod daemon;
+pub mod deadline;
+pub mod footprint;
+pub mod installation;
 pub mod lan;
 pub mod namespace;
+pub mod process;
 mod runner;
 pub mod sandbox;
 pub mod traffic;
+pub mod user;
 
-pub use runner::{Test, run};
+pub use runner::{Test, run, run_available};

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use libtest_mimic::{Arguments, Failed, Trial};
 
+use crate::daemon::{Daemon, LOG_PATH};
 use crate::sandbox::Sandbox;
 
 /// One privileged test: its name and what it does inside its sandbox.
@@ -11,13 +12,23 @@ pub type Test = (&'static str, fn(&Sandbox) -> anyhow::Result<()>);
 
 /// Runs `tests` as `cargo test` would, in parallel. Without root every one of them is ignored, by name.
 pub fn run(tests: Vec<Test>) -> ExitCode {
+    run_available(tests, &[])
+}
+
+/// As [`run`]; tests that stand in `unavailable`, with the reason, are ignored.
+pub fn run_available(tests: Vec<Test>, unavailable: &[(&str, &str)]) -> ExitCode {
     let arguments = Arguments::from_args();
     let privileged = rustix::process::geteuid().is_root();
     if !privileged {
         eprintln!("skipped: these tests make namespaces and need root");
     }
+    for (name, reason) in unavailable {
+        eprintln!("skipped: {name}: {reason}");
+    }
     let trial = |(name, test): Test| {
-        Trial::test(name, move || in_sandbox(name, test)).with_ignored_flag(!privileged)
+        let is_unavailable = unavailable.iter().any(|(other, _)| *other == name);
+        Trial::test(name, move || in_sandbox(name, test))
+            .with_ignored_flag(!privileged || is_unavailable)
     };
     libtest_mimic::run(&arguments, tests.into_iter().map(trial).collect()).exit_code()
 }
@@ -25,7 +36,14 @@ pub fn run(tests: Vec<Test>) -> ExitCode {
 fn in_sandbox(name: &str, test: fn(&Sandbox) -> anyhow::Result<()>) -> Result<(), Failed> {
     // A thread of its own: what it unshares ends with it, and the runner's threads stay as they are.
     let thread = std::thread::Builder::new().name(name.to_owned());
-    let body = move || test(&Sandbox::enter()?);
+    let body = move || {
+        let sandbox = Sandbox::enter()?;
+        // The log is in the sandbox, too: it must be read before that ends.
+        test(&sandbox).map_err(|error| match Daemon::log() {
+            Ok(log) => error.context(format!("{LOG_PATH}:\n{log}")),
+            Err(_) => error,
+        })
+    };
     let outcome = thread.spawn(body)?.join();
     match outcome {
         Ok(result) => result.map_err(|error| Failed::from(format!("{error:?}"))),

@@ -12,7 +12,7 @@ use anyhow::Context as _;
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
 
 /// How often a server looks whether it is to end.
-const CHECK: Duration = Duration::from_millis(50);
+const CHECK: Duration = Duration::from_millis(10);
 /// How long an answer may take where one is expected.
 const DEADLINE: Duration = Duration::from_secs(5);
 /// How often an unanswered datagram is sent again: the first may be lost to address resolution.

@@ -119,17 +119,23 @@ impl AttachMessage {
 }
 
 /// The options of `Detach` and `DetachAll`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DetachOptions {
     /// Whose attachments; the caller's own where it is missing. Only root may name another.
     pub owner: Option<u32>,
+    /// Only what was attached as this container, of those that the call selects.
+    pub container_id: Option<ContainerId>,
 }
 
 impl DetachOptions {
     /// The dictionary that says the same.
     pub fn to_dictionary(self) -> Dictionary {
         let owner = self.owner.map(|uid| ("owner".to_owned(), OwnedVariant::from(uid)));
-        owner.into_iter().collect()
+        let container_id = self.container_id.map(|id| {
+            let id = OwnedVariant::try_from(Variant::from(id.as_str()));
+            ("container-id".to_owned(), id.expect("no file descriptor is copied"))
+        });
+        owner.into_iter().chain(container_id).collect()
     }
 
     /// Reads the dictionary.
@@ -139,8 +145,10 @@ impl DetachOptions {
     pub fn from_wire(options: Dictionary) -> Result<Self> {
         let mut options = Options::new(options);
         let owner = options.take("owner", "u")?;
+        let container_id: Option<String> = options.take("container-id", "s")?;
         options.finish()?;
-        Ok(Self { owner })
+        let container_id = container_id.map(|id| id.parse().map_err(invalid)).transpose()?;
+        Ok(Self { owner, container_id })
     }
 }
 

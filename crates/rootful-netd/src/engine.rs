@@ -9,10 +9,11 @@ use rootful_net_core::attachment::{Attachment, AttachmentId, Holder, NamespaceId
 use rootful_net_core::catalogue::Catalogue;
 use rootful_net_core::derivation::AddressKey;
 use rootful_net_core::ledger::Ledger;
+use rootful_net_core::name::ContainerName;
 use rootful_net_core::ownership::Owner;
 use rootful_net_core::planner::World;
 use rootful_net_core::policy::{Caller, Policy};
-use rootful_net_core::request::{AttachRequest, OnConflict};
+use rootful_net_core::request::{AttachRequest, ContainerId, OnConflict};
 use rootful_net_dbus::{Error, Result};
 use rootful_net_kernel::{Kernel, LinkEvent, Namespace};
 use tokio::sync::{mpsc, oneshot};
@@ -49,6 +50,15 @@ pub(crate) enum Selection {
     Namespace(NamespaceId),
     /// All of this owner.
     Owner(u32),
+    /// What this container of the owner is attached as, if it is so under the name.
+    Container {
+        /// Whose container.
+        owner: u32,
+        /// The container.
+        id: ContainerId,
+        /// The name, where it matters.
+        name: Option<ContainerName>,
+    },
 }
 
 enum Command {

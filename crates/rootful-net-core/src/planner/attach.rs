@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::address::{addresses, attachment_id, host_link, mac};
-use super::detach::{flows, released_rules};
+use super::detach::{forget_flows, idle_bridges, released_rules};
 use super::forward::forwards;
 use super::{Change, PlanError, World, bridge, rebuild};
 use crate::attachment::{Attachment, AttachmentId, Holder, Interface, NamespaceId};
@@ -292,14 +292,11 @@ fn plan(
     for interface in attachment.interfaces().iter().filter(|interface| !is_kept(interface)) {
         steps.push(Step::BringUp(interface.veth.host_link.clone()));
     }
-    let flows = flows(existing.into_iter().chain([attachment]));
-    if !flows.is_empty() {
-        steps.push(Step::ForgetFlows(flows));
-    }
-    let afterwards = existing.map_or_else(Vec::new, |existing| {
+    let mut afterwards = forget_flows(existing.into_iter().chain([attachment]));
+    if let Some(existing) = existing {
         let remaining: Vec<_> = networks.iter().map(|network| network.name()).collect();
-        super::detach::idle_bridges(world, existing, &remaining)
-    });
+        afterwards.extend(idle_bridges(world, existing, &remaining));
+    }
     Ok(Plan { steps, afterwards })
 }
 

@@ -110,7 +110,7 @@ pub enum Verdict {
 
 impl Field {
     /// The kernel-side width in bytes.
-    pub const fn len(self) -> usize {
+    pub const fn width(self) -> usize {
         match self {
             Self::Ipv4Address => 4,
             Self::Ipv6Address | Self::InterfaceName => 16,
@@ -121,8 +121,8 @@ impl Field {
     }
 
     /// The width inside a concatenation, where each field fills whole 32-bit registers.
-    pub const fn padded_len(self) -> usize {
-        self.len().next_multiple_of(4)
+    pub const fn padded_width(self) -> usize {
+        self.width().next_multiple_of(4)
     }
 
     /// The word for the type in `nft` syntax.

@@ -174,3 +174,23 @@ fn selector_words(selectors: &[Selector]) -> String {
 fn joined<T: Display>(items: impl IntoIterator<Item = T>) -> String {
     items.into_iter().map(|item| item.to_string()).collect::<Vec<_>>().join(" . ")
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use crate::ruleset::inet_table;
+
+    /// `UPDATE_GOLDEN=1 cargo test -p rootful-net-core inet_table` writes the file.
+    #[test]
+    fn inet_table_prints_as_the_golden_file() {
+        let golden =
+            Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden/inet-table.nft");
+        let text = format!("{}\n", inet_table());
+        if std::env::var_os("UPDATE_GOLDEN").is_some() {
+            std::fs::write(&golden, &text).expect("the file can be written");
+        }
+        let expected = std::fs::read_to_string(&golden).unwrap_or_default();
+        assert_eq!(text, expected, "run with UPDATE_GOLDEN=1 and review the change");
+    }
+}

@@ -5,7 +5,7 @@ use std::io::{Error, ErrorKind};
 
 use nftnl::{Batch, Chain, ChainType, FinalizedBatch, Hook, MsgType, Policy, ProtoFamily};
 use rootful_net_core::ruleset::{
-    self, Change, ChainKind, Element, Family, Field, HookPoint, TableName, Transaction, Value,
+    self, ChainKind, Change, Element, Family, Field, HookPoint, TableName, Transaction, Value,
 };
 
 use super::{RulesError, expression, first_line};
@@ -56,7 +56,11 @@ impl TransactionBatch {
             ends.push(builder.last);
         }
         let first_message = builder.first.unwrap_or_default();
-        Ok(Self { batch: builder.batch.finalize(), ends, first_message })
+        Ok(Self {
+            batch: builder.batch.finalize(),
+            ends,
+            first_message,
+        })
     }
 
     /// The bytes, to be sent as one datagram.
@@ -124,9 +128,16 @@ impl Builder {
             let (name, key) = (name(set.name), set_type(set.key));
             let data = (!set.data.is_empty()).then(|| set_type(set.data));
             let orders = byte_orders(set);
-            self.add(&NamedSet::new(table, &name, self.sets, key, data, &orders), MsgType::Add);
+            self.add(
+                &NamedSet::new(table, &name, self.sets, key, data, &orders),
+                MsgType::Add,
+            );
         }
-        let chains: Vec<_> = contents.chains.iter().map(|chain| self.chain(table, chain)).collect();
+        let chains: Vec<_> = contents
+            .chains
+            .iter()
+            .map(|chain| self.chain(table, chain))
+            .collect();
         for (chain, contents) in chains.iter().zip(&contents.chains) {
             for rule in &contents.rules {
                 self.add(&expression::rule(chain, rule), MsgType::Add);
@@ -188,19 +199,27 @@ fn type_number(field: Field) -> u32 {
 }
 
 fn set_type(fields: &[Field]) -> SetType {
-    let number = fields.iter().fold(0, |number, field| number << TYPE_BITS | type_number(*field));
+    let number = fields
+        .iter()
+        .fold(0, |number, field| number << TYPE_BITS | type_number(*field));
     let len = match fields {
-        [field] => field.len(),
-        fields => fields.iter().map(|field| field.padded_len()).sum(),
+        [field] => field.width(),
+        fields => fields.iter().map(|field| field.padded_width()).sum(),
     };
-    SetType { number, len: u32::try_from(len).expect("a few fields") }
+    SetType {
+        number,
+        len: u32::try_from(len).expect("a few fields"),
+    }
 }
 
 /// The user data by which `nft` knows the byte order of a field that stands alone. In a concatenation it goes by
 /// the types.
 fn byte_orders(set: &ruleset::Set) -> Vec<u8> {
     let mut user_data = Vec::new();
-    for (kind, fields) in [(USER_DATA_KEY_ORDER, set.key), (USER_DATA_DATA_ORDER, set.data)] {
+    for (kind, fields) in [
+        (USER_DATA_KEY_ORDER, set.key),
+        (USER_DATA_DATA_ORDER, set.data),
+    ] {
         if let [field] = fields {
             user_data.extend([kind, 4]);
             user_data.extend(byte_order(*field).to_ne_bytes());
@@ -234,7 +253,9 @@ fn bytes(values: &[Value]) -> Vec<u8> {
             Value::Protocol(protocol) => bytes.push(protocol.number()),
             Value::Port(port) => bytes.extend(port.get().to_be_bytes()),
             Value::Interface(name) => {
-                let padding = Field::InterfaceName.len().saturating_sub(name.as_str().len());
+                let padding = Field::InterfaceName
+                    .width()
+                    .saturating_sub(name.as_str().len());
                 bytes.extend(name.as_str().bytes());
                 bytes.extend(std::iter::repeat_n(0, padding));
             }
@@ -249,6 +270,8 @@ fn bytes(values: &[Value]) -> Vec<u8> {
 /// A comment as `nft` writes it: kind, length and text with its NUL. `None` where it has more than 127 bytes,
 /// which `nft` would refuse as well.
 fn comment_data(comment: &str) -> Option<Vec<u8>> {
-    let len = u8::try_from(comment.len() + 1).ok().filter(|len| *len <= 128)?;
+    let len = u8::try_from(comment.len() + 1)
+        .ok()
+        .filter(|len| *len <= 128)?;
     Some([&[USER_DATA_COMMENT, len], comment.as_bytes(), &[0]].concat())
 }

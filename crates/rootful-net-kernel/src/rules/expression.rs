@@ -18,7 +18,10 @@ use crate::ffi::nft::{RawExpression, Register};
 
 /// Builds the rule.
 pub(super) fn rule<'a>(chain: &'a Chain<'a>, description: &ruleset::Rule) -> Rule<'a> {
-    let mut builder = Builder { rule: Rule::new(chain), protocol: None };
+    let mut builder = Builder {
+        rule: Rule::new(chain),
+        protocol: None,
+    };
     for condition in &description.matches {
         builder.condition(condition);
     }
@@ -42,10 +45,13 @@ impl Builder<'_> {
             Match::NetworkProtocol(protocol) => self.network_protocol(*protocol),
             Match::CtState(state) => {
                 self.rule.add_expr(&Conntrack::State);
-                self.has_any((match state {
-                    CtState::EstablishedOrRelated => States::ESTABLISHED | States::RELATED,
-                    CtState::Invalid => States::INVALID,
-                }).bits());
+                self.has_any(
+                    (match state {
+                        CtState::EstablishedOrRelated => States::ESTABLISHED | States::RELATED,
+                        CtState::Invalid => States::INVALID,
+                    })
+                    .bits(),
+                );
             }
             Match::CtStatusDnat => {
                 self.rule.add_expr(&Conntrack::Status);
@@ -69,13 +75,21 @@ impl Builder<'_> {
                 self.network_protocol(*protocol);
                 self.load(key);
                 let (value, to) = (Register::FIRST, Register::FIRST);
-                self.rule.add_expr(&RawExpression::MapLookup { map: &name(map), value, to });
+                self.rule.add_expr(&RawExpression::MapLookup {
+                    map: &name(map),
+                    value,
+                    to,
+                });
                 let (family, address_len) = match protocol {
-                    Protocol3::Ipv4 => (ProtoFamily::Ipv4, Field::Ipv4Address.len()),
-                    Protocol3::Ipv6 => (ProtoFamily::Ipv6, Field::Ipv6Address.len()),
+                    Protocol3::Ipv4 => (ProtoFamily::Ipv4, Field::Ipv4Address.width()),
+                    Protocol3::Ipv6 => (ProtoFamily::Ipv6, Field::Ipv6Address.width()),
                 };
                 let port = to.after(address_len);
-                self.rule.add_expr(&RawExpression::DestinationNat { family, address: to, port });
+                self.rule.add_expr(&RawExpression::DestinationNat {
+                    family,
+                    address: to,
+                    port,
+                });
             }
         }
     }
@@ -83,22 +97,29 @@ impl Builder<'_> {
     fn lookup(&mut self, selectors: &[Selector], set: &str, inverted: bool) {
         self.load(selectors);
         let value = Register::FIRST;
-        self.rule.add_expr(&RawExpression::Lookup { set: &name(set), value, inverted });
+        self.rule.add_expr(&RawExpression::Lookup {
+            set: &name(set),
+            value,
+            inverted,
+        });
     }
 
     fn prefix(&mut self, selector: Selector, prefix: IpNet) {
         self.load(&[selector]);
         let (network, mask) = match prefix {
-            IpNet::V4(prefix) => {
-                (prefix.network().octets().to_vec(), prefix.netmask().octets().to_vec())
-            }
-            IpNet::V6(prefix) => {
-                (prefix.network().octets().to_vec(), prefix.netmask().octets().to_vec())
-            }
+            IpNet::V4(prefix) => (
+                prefix.network().octets().to_vec(),
+                prefix.netmask().octets().to_vec(),
+            ),
+            IpNet::V6(prefix) => (
+                prefix.network().octets().to_vec(),
+                prefix.netmask().octets().to_vec(),
+            ),
         };
         if prefix.prefix_len() < prefix.max_prefix_len() {
             let nothing = vec![0_u8; mask.len()];
-            self.rule.add_expr(&Bitwise::new(mask.as_slice(), nothing.as_slice()));
+            self.rule
+                .add_expr(&Bitwise::new(mask.as_slice(), nothing.as_slice()));
         }
         self.equals(&network);
     }
@@ -111,7 +132,7 @@ impl Builder<'_> {
         let mut to = Register::FIRST;
         for selector in selectors {
             self.rule.add_expr(&load_one(*selector, to));
-            to = to.after(selector.field().len());
+            to = to.after(selector.field().width());
         }
     }
 
@@ -123,8 +144,15 @@ impl Builder<'_> {
         self.protocol = Some(protocol);
         // In the bridge family the ethertype says what a frame carries.
         let in_frames = self.rule.get_chain().get_table().get_family() == ProtoFamily::Bridge;
-        let key = if in_frames { NFT_META_PROTOCOL } else { NFT_META_NFPROTO };
-        self.rule.add_expr(&RawExpression::Meta { key, to: Register::FIRST });
+        let key = if in_frames {
+            NFT_META_PROTOCOL
+        } else {
+            NFT_META_NFPROTO
+        };
+        self.rule.add_expr(&RawExpression::Meta {
+            key,
+            to: Register::FIRST,
+        });
         let (family, ethertype) = match protocol {
             Protocol3::Ipv4 => (NFPROTO_IPV4, ETH_P_IP),
             Protocol3::Ipv6 => (NFPROTO_IPV6, ETH_P_IPV6),
@@ -161,8 +189,12 @@ fn header_of(selector: Selector) -> Option<Protocol3> {
 
 fn load_one(selector: Selector, to: Register) -> RawExpression<'static> {
     let meta = |key: c_int| RawExpression::Meta { key, to };
-    let header =
-        |base, offset| RawExpression::Payload { base, offset, len: selector.field().len(), to };
+    let header = |base, offset| RawExpression::Payload {
+        base,
+        offset,
+        len: selector.field().width(),
+        to,
+    };
     match selector {
         Selector::IncomingInterface => meta(NFT_META_IIFNAME),
         Selector::OutgoingInterface => meta(NFT_META_OIFNAME),

@@ -1,5 +1,7 @@
 //! Attach and detach as the engine does them: observe, decide, record, carry out, record again.
 
+use std::time::{Duration, Instant};
+
 use rootful_net_core::attachment::{Attachment, AttachmentId, Holder};
 use rootful_net_core::observed::{Observed, Query};
 use rootful_net_core::plan::Step;
@@ -18,7 +20,7 @@ impl Engine {
         &mut self,
         attach: Attach,
     ) -> (Result<(AttachmentId, bool)>, Vec<Step>) {
-        let started = std::time::Instant::now();
+        let started = Instant::now();
         let change = match self.decide(&attach) {
             Ok(AttachDecision::Unchanged(id)) => return (Ok((id, false)), Vec::new()),
             Ok(AttachDecision::Change(change)) => change,
@@ -32,7 +34,10 @@ impl Engine {
                 log_attached(&attachment, started.elapsed());
                 (Ok((attachment.id().clone(), true)), change.plan.afterwards)
             }
-            Err(error) => (Err(error), Vec::new()),
+            Err(error) => {
+                log_refusal(&attach, &error);
+                (Err(error), Vec::new())
+            }
         }
     }
 
@@ -107,13 +112,23 @@ impl Engine {
                     .map(|attachment| attachment.id().clone())
                     .collect()
             }
+            Selection::Container { owner, id, name } => {
+                let attachments = self.ledger.attachments();
+                attachments
+                    .filter(|attachment| attachment.owner() == *owner)
+                    .filter(|attachment| attachment.container_id() == Some(id))
+                    .filter(|attachment| name.as_ref().is_none_or(|name| attachment.name() == name))
+                    .map(|attachment| attachment.id().clone())
+                    .collect()
+            }
         };
+        let started = Instant::now();
         let mut detached = Vec::new();
         let mut afterwards = Vec::new();
         for id in selected {
             match self.release(&id).await {
                 Ok((attachment, steps)) => {
-                    log_detached(&attachment, "detached");
+                    log_detached(&attachment, "detached", started.elapsed());
                     detached.push(attachment);
                     afterwards.extend(steps);
                 }
@@ -134,9 +149,10 @@ impl Engine {
             if query.links.iter().all(|link| observed.links.contains_key(link.as_str())) {
                 continue;
             }
+            let started = Instant::now();
             match self.release(id).await {
                 Ok((attachment, afterwards)) => {
-                    log_detached(&attachment, "container is gone");
+                    log_detached(&attachment, "container is gone", started.elapsed());
                     self.finish(&afterwards);
                 }
                 Err(error) => {
@@ -203,22 +219,27 @@ fn log_refusal(attach: &Attach, error: &Error) {
     tracing::warn!(uid, owner, name, container_id, %error, "attach refused");
 }
 
-fn log_attached(attachment: &Attachment, elapsed: std::time::Duration) {
+fn log_attached(attachment: &Attachment, elapsed: Duration) {
     let owner = attachment.owner();
     let name = attachment.name().as_str();
     let addresses = attachment.interfaces().iter().flat_map(|interface| interface.addresses());
     let addresses = joined(addresses);
     let ports = joined(attachment.forwards());
-    let microseconds = u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX);
+    let microseconds = microseconds(elapsed);
     let id = attachment.id();
     tracing::info!(%id, owner, name, addresses, ports, microseconds, "attached");
 }
 
-fn log_detached(attachment: &Attachment, outcome: &'static str) {
+fn log_detached(attachment: &Attachment, outcome: &'static str, elapsed: Duration) {
     let owner = attachment.owner();
     let name = attachment.name().as_str();
+    let microseconds = microseconds(elapsed);
     let id = attachment.id();
-    tracing::info!(%id, owner, name, "{outcome}");
+    tracing::info!(%id, owner, name, microseconds, "{outcome}");
+}
+
+fn microseconds(elapsed: Duration) -> u64 {
+    u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX)
 }
 
 fn joined(items: impl IntoIterator<Item = impl std::fmt::Display>) -> String {

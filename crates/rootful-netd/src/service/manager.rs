@@ -1,8 +1,9 @@
 //! `io.rootful_net1.Manager`: who calls, with what, and on to the engine.
 
 use rootful_net_core::attachment::Holder;
-use rootful_net_core::name::ContainerName;
+use rootful_net_core::name::{ContainerName, quoted};
 use rootful_net_core::ownership::{Owner, may_attach};
+use rootful_net_core::request::ContainerId;
 use rootful_net_dbus::name::attachment_path;
 use rootful_net_dbus::{AttachMessage, DetachOptions, Dictionary, Error, Result};
 use rootful_net_kernel::Namespace;
@@ -41,8 +42,10 @@ impl Manager {
         options: Dictionary,
     ) -> Result<(OwnedObjectPath, bool)> {
         let uid = sender_uid(connection, &header).await?;
-        let message = AttachMessage::from_wire(name, networks, publish, options)?;
-        let attach = verified(uid, namespace, &message).await?;
+        let description = Description::of(uid, &name, &options);
+        let message = AttachMessage::from_wire(name, networks, publish, options);
+        let message = description.logged(message)?;
+        let attach = description.logged(verified(uid, namespace, &message).await)?;
         let (id, changed) = self.engine.attach(attach).await?;
         Ok((attachment_path(&id), changed))
     }
@@ -76,10 +79,13 @@ impl Manager {
         options: Dictionary,
     ) -> Result<bool> {
         let uid = sender_uid(connection, &header).await?;
-        let owner = owner(uid, options)?;
+        let (owner, container_id) = owner_and_container(uid, options)?;
         let name: ContainerName =
             name.parse().map_err(|error| Error::InvalidArgument(format!("{error}")))?;
-        let selection = Selection::Holder(Holder { owner, name });
+        let selection = match container_id {
+            Some(id) => Selection::Container { owner, id, name: Some(name) },
+            None => Selection::Holder(Holder { owner, name }),
+        };
         Ok(!self.engine.detach(selection).await?.is_empty())
     }
 
@@ -106,8 +112,12 @@ impl Manager {
         options: Dictionary,
     ) -> Result<Vec<String>> {
         let uid = sender_uid(connection, &header).await?;
-        let owner = owner(uid, options)?;
-        let detached = self.engine.detach(Selection::Owner(owner)).await?;
+        let (owner, container_id) = owner_and_container(uid, options)?;
+        let selection = match container_id {
+            Some(id) => Selection::Container { owner, id, name: None },
+            None => Selection::Owner(owner),
+        };
+        let detached = self.engine.detach(selection).await?;
         Ok(detached.iter().map(|attachment| attachment.name().to_string()).collect())
     }
 
@@ -132,11 +142,34 @@ async fn verified(uid: u32, namespace: OwnedFd, message: &AttachMessage) -> Resu
     Ok(Attach { caller, namespace, owner, request, on_conflict })
 }
 
-/// Whose attachments the options mean.
-fn owner(uid: u32, options: Dictionary) -> Result<u32> {
-    let owner = DetachOptions::from_wire(options)?.owner.unwrap_or(uid);
+/// What a message to attach says of itself, for the log: the engine logs what it refuses itself.
+struct Description {
+    uid: u32,
+    name: String,
+    container_id: Option<String>,
+}
+
+impl Description {
+    fn of(uid: u32, name: &str, options: &Dictionary) -> Self {
+        let container_id = options.get("container-id").and_then(|id| <&str>::try_from(id).ok());
+        Self { uid, name: quoted(name), container_id: container_id.map(quoted) }
+    }
+
+    fn logged<T>(&self, result: Result<T>) -> Result<T> {
+        if let Err(error) = &result {
+            let Self { uid, name, container_id } = self;
+            tracing::warn!(uid, name, container_id, %error, "attach refused");
+        }
+        result
+    }
+}
+
+/// Whose attachments the options mean, and of which container.
+fn owner_and_container(uid: u32, options: Dictionary) -> Result<(u32, Option<ContainerId>)> {
+    let DetachOptions { owner, container_id } = DetachOptions::from_wire(options)?;
+    let owner = owner.unwrap_or(uid);
     check_owner(uid, owner)?;
-    Ok(owner)
+    Ok((owner, container_id))
 }
 
 /// Users act on what is theirs, root on everything.

@@ -1,0 +1,102 @@
+//! The real `rootful-netd`, run in the test's namespaces as systemd would run it.
+
+use std::fs::{self, File};
+use std::io::ErrorKind;
+use std::os::unix::net::UnixDatagram;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail, ensure};
+use rustix::process::Signal;
+
+use crate::installation::{Installation, binary_path};
+use crate::process::Process;
+
+/// Where the daemon's standard error is, of all its runs in one test.
+pub const LOG_PATH: &str = "/run/rootful-netd.log";
+
+const NOTIFY_PATH: &str = "/run/notify";
+/// How long the daemon may take to be ready, on a busy machine.
+const START: Duration = Duration::from_secs(20);
+/// How often it is looked whether the daemon has ended instead.
+const CHECK: Duration = Duration::from_millis(50);
+
+/// A running daemon; it is killed when this is dropped.
+#[derive(Debug)]
+pub struct Daemon {
+    process: Process,
+}
+
+impl Daemon {
+    /// Starts it. When it returns, the daemon has said that it is ready.
+    ///
+    /// # Errors
+    /// Where it is not ready in time; with what it said where it ends instead.
+    pub fn start(_: &Installation) -> anyhow::Result<Self> {
+        match fs::remove_file(NOTIFY_PATH) {
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error.into()),
+            Err(_) | Ok(()) => {}
+        }
+        let notifications = UnixDatagram::bind(NOTIFY_PATH)?;
+        notifications.set_read_timeout(Some(CHECK))?;
+        let log = File::options().append(true).create(true).open(LOG_PATH)?;
+        let process = Process::start(binary_path("rootful-netd"), |command| {
+            command.env_clear().env("NOTIFY_SOCKET", NOTIFY_PATH).stderr(log);
+        })?;
+        let mut daemon = Self { process };
+        daemon.wait_until_ready(&notifications)?;
+        Ok(daemon)
+    }
+
+    /// Starts it where it must refuse to, and returns what it said.
+    ///
+    /// # Errors
+    /// Where it starts nevertheless.
+    pub fn refuse_to_start(installation: &Installation) -> anyhow::Result<String> {
+        ensure!(Self::start(installation).is_err(), "the daemon starts");
+        Self::log()
+    }
+
+    fn wait_until_ready(&mut self, notifications: &UnixDatagram) -> anyhow::Result<()> {
+        let end = Instant::now() + START;
+        let mut message = [0; 256];
+        while Instant::now() < end {
+            match notifications.recv(&mut message) {
+                Ok(length) if message[..length].starts_with(b"READY=1") => return Ok(()),
+                Ok(_) => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                Err(error) => return Err(error.into()),
+            }
+            if let Some(status) = self.process.outcome()? {
+                bail!("rootful-netd ends: {status}");
+            }
+        }
+        bail!("rootful-netd is not ready within {START:?}");
+    }
+
+    /// Stops it as systemd does, and waits until it has ended.
+    ///
+    /// # Errors
+    /// Where it ends otherwise than it should.
+    pub fn stop(self) -> anyhow::Result<()> {
+        let status = self.process.end(Signal::TERM)?;
+        ensure!(status.success(), "rootful-netd ends: {status}");
+        Ok(())
+    }
+
+    /// Kills it, as a crash would.
+    ///
+    /// # Errors
+    /// Where it has ended already.
+    pub fn kill(self) -> anyhow::Result<()> {
+        self.process.end(Signal::KILL)?;
+        Ok(())
+    }
+
+    /// What all daemons of this test have said until now.
+    ///
+    /// # Errors
+    /// Where none was started.
+    pub fn log() -> anyhow::Result<String> {
+        fs::read_to_string(LOG_PATH).context("no daemon was started")
+    }
+}

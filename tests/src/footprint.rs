@@ -1,0 +1,89 @@
+//! What the product leaves on a host: links, addresses, nftables, records and leases, to compare before and
+//! after.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context as _, ensure};
+use serde_json::Value;
+
+use crate::namespace::{run, run_json};
+
+const RECORD_DIR: &str = "/run/rootful-net/attachments";
+const LEASE_PATH: &str = "/var/lib/rootful-net/leases.json";
+
+/// What is there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Footprint {
+    /// Each link's kind, alias, master and addresses, without the loopback interface.
+    pub links: BTreeMap<String, String>,
+    /// What `nft list ruleset` prints.
+    pub ruleset: String,
+    /// The records of attachments by file name.
+    pub records: BTreeMap<String, String>,
+    /// The leases.
+    pub leases: String,
+}
+
+impl Footprint {
+    /// Looks at the host, which is the current thread's network namespace.
+    ///
+    /// # Errors
+    /// Where it cannot be seen.
+    pub fn look() -> anyhow::Result<Self> {
+        let mut links = BTreeMap::new();
+        let shown = run_json("ip -details -json address show")?;
+        for link in shown.as_array().context("a list")? {
+            let name = link["ifname"].as_str().context("a name")?;
+            if name != "lo" {
+                links.insert(name.to_owned(), describe(link));
+            }
+        }
+        Ok(Self { links, ruleset: run("nft list ruleset")?, records: records()?, leases: leases()? })
+    }
+
+    /// Fails unless nothing of the product is in kernel or records; leases stay, as they should.
+    ///
+    /// # Errors
+    /// Says what is there.
+    pub fn ensure_no_attachment(&self) -> anyhow::Result<()> {
+        let own = |name: &&String| name.starts_with("rn") || name.starts_with("rootful");
+        let links: Vec<_> = self.links.keys().filter(own).collect();
+        ensure!(links.is_empty(), "links are left: {links:?}");
+        ensure!(self.ruleset.is_empty(), "rules are left: {}", self.ruleset);
+        ensure!(self.records.is_empty(), "records are left: {:?}", self.records);
+        Ok(())
+    }
+}
+
+fn describe(link: &Value) -> String {
+    let addresses = link["addr_info"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let addresses: Vec<_> = addresses
+        .iter()
+        .map(|address| format!("{}/{}", address["local"], address["prefixlen"]))
+        .collect();
+    let properties = ["ifalias", "master", "mtu", "address"].map(|key| link[key].to_string());
+    let kind = &link["linkinfo"]["info_kind"];
+    format!("{kind} {} {}", properties.join(" "), addresses.join(" "))
+}
+
+fn records() -> anyhow::Result<BTreeMap<String, String>> {
+    let mut records = BTreeMap::new();
+    if !Path::new(RECORD_DIR).exists() {
+        return Ok(records);
+    }
+    for entry in fs::read_dir(RECORD_DIR)? {
+        let entry = entry?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        records.insert(name, fs::read_to_string(entry.path())?);
+    }
+    Ok(records)
+}
+
+fn leases() -> anyhow::Result<String> {
+    match Path::new(LEASE_PATH).exists() {
+        true => Ok(fs::read_to_string(LEASE_PATH)?),
+        false => Ok(String::new()),
+    }
+}
