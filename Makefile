@@ -5,6 +5,9 @@ DESTDIR ?=
 LIBEXECDIR = $(PREFIX)/libexec
 DATADIR = $(PREFIX)/share
 UNITDIR = $(PREFIX)/lib/systemd/system
+HOOKSDIR = $(DATADIR)/containers/oci/hooks.d
+MODULESDIR = $(DATADIR)/containers/containers.conf.modules
+EXAMPLESDIR = $(DATADIR)/doc/rootful-net/examples
 SYSUSERSDIR = $(PREFIX)/lib/sysusers.d
 
 CARGO ?= cargo
@@ -13,7 +16,7 @@ RELEASE = target/release
 BINARIES = $(RELEASE)/rootful-netd $(RELEASE)/rootful-net $(RELEASE)/rootful-net-hook
 SCENARIOS = $(sort $(wildcard tests/machine/scenarios/*.sh))
 
-.PHONY: all build install test test-unit test-netns test-machine lint deny demo setup generated clean
+.PHONY: all build install test test-unit test-netns test-machine test-hardening fuzz selinux lint deny demo setup generated clean
 
 all: build
 
@@ -32,6 +35,11 @@ install:
 	$(INSTALL) -D -m 0755 $(RELEASE)/rootful-netd $(DESTDIR)$(LIBEXECDIR)/rootful-net/rootful-netd
 	$(INSTALL) -D -m 0755 $(RELEASE)/rootful-net-hook $(DESTDIR)$(LIBEXECDIR)/rootful-net/rootful-net-hook
 	$(INSTALL) -D -m 0755 $(RELEASE)/rootful-net $(DESTDIR)$(PREFIX)/bin/rootful-net
+	$(INSTALL) -d $(DESTDIR)$(HOOKSDIR)
+	set -e; for stage in precreate attach detach; do \
+	    sed 's|@LIBEXECDIR@|$(LIBEXECDIR)|g' crates/rootful-net-hook/hooks.d/50-rootful-net-$$stage.json.in \
+	        > $(DESTDIR)$(HOOKSDIR)/50-rootful-net-$$stage.json; \
+	    chmod 0644 $(DESTDIR)$(HOOKSDIR)/50-rootful-net-$$stage.json; done
 	$(INSTALL) -D -m 0644 dbus/io.rootful_net1.conf $(DESTDIR)$(DATADIR)/dbus-1/system.d/io.rootful_net1.conf
 	$(INSTALL) -D -m 0644 dbus/io.rootful_net1.service \
 	    $(DESTDIR)$(DATADIR)/dbus-1/system-services/io.rootful_net1.service
@@ -40,8 +48,19 @@ install:
 	sed 's|@LIBEXECDIR@|$(LIBEXECDIR)|g' systemd/rootful-netd.service.in \
 	    > $(DESTDIR)$(UNITDIR)/rootful-netd.service
 	chmod 0644 $(DESTDIR)$(UNITDIR)/rootful-netd.service
+	$(INSTALL) -m 0644 systemd/rootful-net-dns.service.in $(DESTDIR)$(UNITDIR)/rootful-net-dns.service
+	$(INSTALL) -D -m 0644 systemd/rootful-net.user-service.conf \
+	    $(DESTDIR)$(UNITDIR)/user@.service.d/50-rootful-net.conf
+	$(INSTALL) -D -m 0644 systemd/rootful-net.containers.conf $(DESTDIR)$(MODULESDIR)/rootful-net
+	$(INSTALL) -d $(DESTDIR)$(EXAMPLESDIR)/user $(DESTDIR)$(EXAMPLESDIR)/system
+	$(INSTALL) -m 0644 systemd/examples/user/* $(DESTDIR)$(EXAMPLESDIR)/user/
+	$(INSTALL) -m 0644 systemd/examples/system/* $(DESTDIR)$(EXAMPLESDIR)/system/
 	$(INSTALL) -D -m 0644 systemd/rootful-net.sysusers.conf $(DESTDIR)$(SYSUSERSDIR)/rootful-net.conf
 	$(INSTALL) -D -m 0644 policy/50-default.toml $(DESTDIR)$(DATADIR)/rootful-net/policy.d/50-default.toml
+	$(INSTALL) -D -m 0644 policy/io.rootful-net.policy \
+	    $(DESTDIR)$(DATADIR)/polkit-1/actions/io.rootful-net.policy
+	$(INSTALL) -D -m 0644 policy/60-rootful-net.rules.example \
+	    $(DESTDIR)$(DATADIR)/doc/rootful-net/examples/60-rootful-net.rules
 	$(INSTALL) -d $(DESTDIR)$(DATADIR)/man/man1
 	set -e; for page in target/generated/man/*.1; do \
 	    if [ -e "$$page" ]; then $(INSTALL) -m 0644 "$$page" $(DESTDIR)$(DATADIR)/man/man1/; fi; done
@@ -53,12 +72,18 @@ install:
 	    $(INSTALL) -D -m 0644 target/generated/completions/rootful-net.fish \
 	        $(DESTDIR)$(DATADIR)/fish/vendor_completions.d/rootful-net.fish; fi
 
+# The SELinux module, for `semodule --install target/selinux/rootful_net.pp`.
+selinux:
+	mkdir -p target/selinux
+	checkmodule -M -m -o target/selinux/rootful_net.mod policy/selinux/rootful_net.te
+	semodule_package -o target/selinux/rootful_net.pp -m target/selinux/rootful_net.mod -f policy/selinux/rootful_net.fc
+
 # What building and testing need from Debian.
 setup:
 	tests/setup
 
 test: setup
-	$(MAKE) test-unit test-netns test-machine
+	$(MAKE) test-unit test-netns test-hardening test-machine
 
 test-unit:
 	$(CARGO) test --locked --workspace --exclude rootful-net-tests
@@ -67,6 +92,13 @@ test-unit:
 test-netns:
 	$(CARGO) build --locked -p rootful-netd -p rootful-net -p rootful-net-hook
 	$(CARGO) test --locked -p rootful-net-tests
+
+test-hardening: build
+	tests/hardening
+
+# Hours, and nightly Rust: not a part of `test`, which replays what was found before.
+fuzz:
+	tests/fuzz/run
 
 test-machine: build generated
 	tests/machine/run $(SCENARIOS)

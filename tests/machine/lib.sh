@@ -12,6 +12,10 @@ status=0
 output=''
 _unseen=''   # the last command, while nobody has looked at how it ended
 _step=0
+if ((MACHINE_BOOT > 1)); then
+    # shellcheck source=/dev/null # written by reboot_machine
+    . /machine/kept
+fi
 
 # ---- what somebody does
 
@@ -79,6 +83,39 @@ lan_server() {
         only6=,ipv6only=1
     done
     wait_for "[[ \$(ip netns exec lan ss -Hltn sport = $1 | wc -l) == 2 ]]"
+}
+
+# examples_for USER FILE...: puts example units where they belong, as they are, and their content into ~/www. The image
+# that they name is the machine's own.
+examples_for() {
+    local user=$1 file dir
+    shift
+    run_as "$user" 'podman tag localhost/busybox docker.io/library/busybox:latest
+        mkdir -p ~/www && echo "hello from the container" >~/www/index.html
+        mkdir -p ~/.config/containers/systemd ~/.config/systemd/user'
+    for file in "$@"; do
+        case $file in
+            system/*) dir=/etc/systemd/system ;;
+            user/*.service) dir=/home/$user/.config/systemd/user ;;
+            user/*) dir=/home/$user/.config/containers/systemd ;;
+            *) _fail "example $file: not known" ;;
+        esac
+        host "install -m 644 /usr/share/doc/rootful-net/examples/$file $dir/"
+        _settle
+    done
+    systemctl daemon-reload
+    run_as "$user" 'systemctl --user daemon-reload'
+}
+
+# reboot_machine VARIABLE...: reboots. The scenario then runs again from its first line with $MACHINE_BOOT one higher,
+# and the variables as they are now: case $MACHINE_BOOT in 1) …; reboot_machine address ;; 2) …; esac
+reboot_machine() {
+    _reboot 133 reboot "$@"
+}
+
+# cut_power VARIABLE...: the same without stopping anything first.
+cut_power() {
+    _reboot 134 'reboot -ff' "$@"
 }
 
 # ---- what a scenario expects
@@ -170,6 +207,16 @@ _command() {
     output=$("$@" 2>&1 </dev/null) || status=$?
     [[ -z $output ]] || printf '%s\n' "$output"
     _unseen=$text
+}
+
+# `start` reboots when the scenario ends with this exit code.
+_reboot() {
+    local code=$1
+    _settle
+    printf '%s systemctl %s\n' "$(_in 36 'root#')" "$2"
+    shift 2
+    declare -p _step "$@" >/machine/kept
+    exit "$code"
 }
 
 # Ends the scenario when the last command failed and nobody expected it to.

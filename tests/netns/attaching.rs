@@ -4,6 +4,7 @@ use std::net::Ipv6Addr;
 
 use anyhow::{Context as _, ensure};
 use rootful_net_core::link::{Bridge, InterfaceSetup, Veth};
+use rootful_net_core::network::Neighbours;
 use rootful_net_core::plan::Step;
 use rootful_net_kernel::{ExecuteError, Kernel, Namespace};
 use rootful_net_tests::container::Container;
@@ -37,6 +38,7 @@ pub(crate) fn veth(number: u16) -> Veth {
             .try_into()
             .expect("a MAC address"),
         mtu: Some(1400),
+        neighbours: Neighbours::Reachable,
     }
 }
 

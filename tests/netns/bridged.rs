@@ -10,7 +10,7 @@ use rootful_net_kernel::rules::Rules;
 use rootful_net_tests::lan::Lan;
 use rootful_net_tests::namespace::{NetworkNamespace, run};
 use rootful_net_tests::sandbox::Sandbox;
-use rootful_net_tests::traffic::{Server, ask_tcp, ask_tcp_within, ask_udp, ask_udp_within};
+use rootful_net_tests::traffic::{Server, ask_both_within, ask_tcp, ask_udp};
 
 use crate::ruleset::element;
 
@@ -56,6 +56,10 @@ impl Bridged {
         let bridge = [
             element("bridges", &["rootful0"], &[])?,
             element("same_bridge", &["rootful0", "rootful0"], &[])?,
+            element("members4", &["10.87.0.2", "rootful0"], &[])?,
+            element("members4", &["10.87.0.3", "rootful0"], &[])?,
+            element("members6", &["fd87::2", "rootful0"], &[])?,
+            element("members6", &["fd87::3", "rootful0"], &[])?,
         ];
         let table = std::iter::once(Change::ReplaceTable(inet_table()));
         let added = bridge.into_iter().chain(elements).map(Change::AddElement);
@@ -106,9 +110,8 @@ impl Bridged {
         for &(asker, address, seen) in cases {
             let server = address.parse()?;
             let seen = seen.map(str::parse::<IpAddr>).transpose()?;
-            let tcp = self.run(asker, || Ok(ask_tcp_within(server, PATIENCE)))?;
-            let udp = self.run(asker, || Ok(ask_udp_within(server, PATIENCE)))?;
-            for (protocol, answer) in [("tcp", tcp), ("udp", udp)] {
+            let answers = self.run(asker, || Ok(ask_both_within(server, PATIENCE)))?;
+            for (protocol, answer) in ["tcp", "udp"].into_iter().zip(answers) {
                 let answer = answer.ok().map(|client| client.ip());
                 ensure!(
                     answer == seen,

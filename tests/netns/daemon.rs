@@ -15,7 +15,7 @@ use rootful_net_tests::footprint::Footprint;
 use rootful_net_tests::installation::{self, Installation};
 use rootful_net_tests::lan::Lan;
 use rootful_net_tests::sandbox::Sandbox;
-use rootful_net_tests::traffic::{Server, ask_tcp, ask_tcp_within, ask_udp, ask_udp_within};
+use rootful_net_tests::traffic::{Server, ask_both_within};
 use rootful_net_tests::user::{Refusal, User};
 
 pub(crate) const ROOT: User = User::new(0);
@@ -50,7 +50,16 @@ impl System {
         let installation = Installation::new(sandbox)?;
         configure(&installation)?;
         let daemon = Some(Daemon::start(&installation)?);
-        Ok(Self { daemon, installation, lan })
+        Ok(Self {
+            daemon,
+            installation,
+            lan,
+        })
+    }
+
+    /// The daemon.
+    pub(crate) fn daemon(&self) -> Result<&Daemon> {
+        self.daemon.as_ref().context("no daemon runs")
     }
 
     /// Ends the daemon, one way or another.
@@ -90,7 +99,7 @@ pub(crate) fn serve(container: &Container, ports: &[u16]) -> Result<Vec<Server>>
 
 /// A container that serves TCP and UDP on port 80, set up as `web`.
 pub(crate) struct Web {
-    pub(crate) servers: Vec<Server>,
+    pub(crate) _servers: Vec<Server>,
     pub(crate) container: Container,
     pub(crate) ipv4: String,
     pub(crate) ipv6: String,
@@ -103,24 +112,38 @@ impl Web {
         let servers = serve(&container, &[80])?;
         let attachment = user.set_up(&container, name, arguments)?;
         let [ipv4, ipv6] = addresses(&attachment)?;
-        Ok(Self { servers, container, ipv4, ipv6, attachment })
+        Ok(Self {
+            _servers: servers,
+            container,
+            ipv4,
+            ipv6,
+            attachment,
+        })
     }
 }
 
 /// The IPv4 and the IPv6 address on the first network, without prefix lengths.
 pub(crate) fn addresses(attachment: &AttachmentProperties) -> Result<[String; 2]> {
     let interface = attachment.interfaces.first().context("no interface")?;
-    let addresses = interface.addresses.iter().filter_map(|address| address.split('/').next());
+    let addresses = interface
+        .addresses
+        .iter()
+        .filter_map(|address| address.split('/').next());
     let addresses: Vec<_> = addresses.map(str::to_owned).collect();
-    addresses.try_into().ok().context("not an address of each family")
+    addresses
+        .try_into()
+        .ok()
+        .context("not an address of each family")
 }
 
 /// Asks over TCP and over UDP, and returns whom the server saw; it must be the same.
 pub(crate) fn seen_by(server: &str) -> Result<String> {
-    let server = server.parse()?;
-    let tcp = canonical(ask_tcp(server)?);
-    let udp = canonical(ask_udp(server)?);
-    ensure!(tcp == udp, "{server} sees {tcp} over TCP and {udp} over UDP");
+    let [tcp, udp] = ask_both_within(server.parse()?, DEADLINE);
+    let (tcp, udp) = (canonical(tcp?), canonical(udp?));
+    ensure!(
+        tcp == udp,
+        "{server} sees {tcp} over TCP and {udp} over UDP"
+    );
     Ok(tcp.to_string())
 }
 
@@ -133,9 +156,9 @@ pub(crate) fn ensure_seen(server: &str, client: &str) -> Result<()> {
 
 /// Fails if somebody answers over TCP or UDP.
 pub(crate) fn ensure_silent(server: &str) -> Result<()> {
-    let server = server.parse()?;
-    ensure!(ask_tcp_within(server, SILENCE).is_err(), "{server} answers over TCP");
-    ensure!(ask_udp_within(server, SILENCE).is_err(), "{server} answers over UDP");
+    let [tcp, udp] = ask_both_within(server.parse()?, SILENCE);
+    ensure!(tcp.is_err(), "{server} answers over TCP");
+    ensure!(udp.is_err(), "{server} answers over UDP");
     Ok(())
 }
 
@@ -155,7 +178,10 @@ impl Conversation {
         let listener = container.run(|| Ok(TcpListener::bind("[::]:7000")?))?;
         let address: SocketAddr = address.parse()?;
         let connect = || Ok(TcpStream::connect_timeout(&address, DEADLINE)?);
-        let client = system.lan.run(connect).with_context(|| format!("connect to {address}"))?;
+        let client = system
+            .lan
+            .run(connect)
+            .with_context(|| format!("connect to {address}"))?;
         let (server, _) = listener.accept()?;
         for stream in [&client, &server] {
             stream.set_read_timeout(Some(DEADLINE))?;
@@ -167,9 +193,13 @@ impl Conversation {
     pub(crate) fn go_on(&mut self) -> Result<()> {
         let mut heard = [0; 5];
         self.client.write_all(b"hello")?;
-        self.server.read_exact(&mut heard).context("the server hears nothing")?;
+        self.server
+            .read_exact(&mut heard)
+            .context("the server hears nothing")?;
         self.server.write_all(&heard)?;
-        self.client.read_exact(&mut heard).context("the client hears nothing")?;
+        self.client
+            .read_exact(&mut heard)
+            .context("the client hears nothing")?;
         ensure!(heard == *b"hello", "{heard:?}");
         Ok(())
     }
@@ -189,10 +219,16 @@ pub(crate) fn ensure_refused<T: std::fmt::Debug>(
     };
     ensure!(refusal.name == name, "not {name}: {refusal:?}");
     for word in words {
-        ensure!(refusal.message.contains(word), "\"{word}\" is not in {refusal:?}");
+        ensure!(
+            refusal.message.contains(word),
+            "\"{word}\" is not in {refusal:?}"
+        );
     }
     let after = Footprint::look()?;
-    ensure!(before == after, "{refusal:?} left traces: {before:#?} became {after:#?}");
+    ensure!(
+        before == after,
+        "{refusal:?} left traces: {before:#?} became {after:#?}"
+    );
     Ok(())
 }
 

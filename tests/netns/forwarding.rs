@@ -75,8 +75,8 @@ fn published_port_answers_everybody(sandbox: &Sandbox) -> Result<()> {
     ])
 }
 
-/// With br_netfilter a frame to a published port is translated while it is still on the bridge, and stays there:
-/// a neighbour is seen with its own address. Whether a container reaches itself is another matter.
+/// With br_netfilter a frame to a published port is translated while it is still on the bridge, and stays there;
+/// it is masqueraded all the same. Whether a container reaches itself is another matter.
 fn published_port_answers_with_br_netfilter(sandbox: &Sandbox) -> Result<()> {
     let bridged = Bridged::with(sandbox, published()?)?;
     if !call_rules_for_bridged_frames(true)? {
@@ -85,8 +85,8 @@ fn published_port_answers_with_br_netfilter(sandbox: &Sandbox) -> Result<()> {
     }
     bridged.check(&FROM_OUTSIDE_THE_BRIDGE)?;
     bridged.check(&[
-        (Asker::Neighbour, "192.0.2.1:8080", Some("10.87.0.3")),
-        (Asker::Neighbour, "[2001:db8:1::1]:8080", Some("fd87::3")),
+        (Asker::Neighbour, "192.0.2.1:8080", Some("10.87.0.1")),
+        (Asker::Neighbour, "[2001:db8:1::1]:8080", Some("fd87::1")),
         (Asker::Neighbour, "10.87.0.2:80", Some("10.87.0.3")),
         (Asker::Neighbour, "[fd87::2]:80", Some("fd87::3")),
     ])

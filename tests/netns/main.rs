@@ -1,13 +1,24 @@
 //! Tests against the real kernel, each in network and mount namespaces of its own.
 
+mod abuse_limits;
+mod abuse_policy;
 mod attaching;
 mod bridged;
 mod bridges;
 mod conntrack;
 mod daemon;
+mod daemon_conflicts;
+mod daemon_contract;
+mod daemon_namespaces;
+mod daemon_networks;
+mod daemon_persistence;
+mod daemon_requests;
 mod daemon_traffic;
 mod failures;
 mod forwarding;
+mod guard_frames;
+mod guard_tricks;
+mod guarded;
 mod lan;
 mod links;
 mod listeners;
@@ -19,11 +30,21 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let tests = [
+        abuse_limits::TESTS,
+        abuse_policy::TESTS,
         bridges::TESTS,
         conntrack::TESTS,
+        daemon_conflicts::TESTS,
+        daemon_contract::TESTS,
+        daemon_namespaces::TESTS,
+        daemon_networks::TESTS,
+        daemon_persistence::TESTS,
+        daemon_requests::TESTS,
         daemon_traffic::TESTS,
         failures::TESTS,
         forwarding::TESTS,
+        &guard_frames::tests(),
+        guard_tricks::TESTS,
         lan::TESTS,
         links::TESTS,
         listeners::TESTS,

@@ -5,8 +5,11 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
+use rootful_net_core::mac::MacAddress;
 use rootful_net_core::publish::{Port, Protocol};
-use rootful_net_core::ruleset::{Change, Element, TableName, Transaction, Value, inet_table};
+use rootful_net_core::ruleset::{
+    Change, Element, NeighbourOption, TableName, Transaction, Value, guard_table, inet_table,
+};
 use rootful_net_kernel::rules::{Rules, RulesError};
 use rootful_net_tests::Test;
 use rootful_net_tests::sandbox::Sandbox;
@@ -104,11 +107,32 @@ fn value(text: &str) -> Result<Value> {
         Ok(address.into())
     } else if let Ok(port) = text.parse::<Port>() {
         Ok(Value::Port(port))
+    } else if let Ok(mac) = text.parse::<MacAddress>() {
+        Ok(Value::Ether(mac))
     } else if let Ok(protocol) = text.parse::<Protocol>() {
         Ok(Value::Protocol(protocol))
     } else {
         Ok(Value::Interface(text.parse()?))
     }
+}
+
+const MAC: &str = "02:00:00:00:00:02";
+
+/// An element that limits connections.
+fn counting(set: &'static str, key: &[&str], limit: u32) -> Result<Element> {
+    let data = vec![Value::ConnectionLimit(limit)];
+    Ok(Element { data, ..element(set, key, &[])? })
+}
+
+/// An element of the guard, whose key may end with what has no text.
+fn guard(set: &'static str, key: &[&str], end: Option<Value>) -> Result<Element> {
+    let mut element = Element { table: TableName::BRIDGE, ..element(set, key, &[])? };
+    element.key.extend(end);
+    Ok(element)
+}
+
+fn option(kind: NeighbourOption) -> Result<Value> {
+    Ok(Value::NeighbourOption(kind, MAC.parse()?))
 }
 
 /// Elements in every set and map.
@@ -140,11 +164,29 @@ fn elements() -> Result<Vec<Element>> {
         element("internal", &["inside"], &[])?,
         element("isolated", &["alone"], &[])?,
         element("strictly_isolated", &["alone"], &[])?,
+        element("restricted", &["rootful0"], &[])?,
+        element("host_services4", &["rootful0", "10.87.0.1", "udp", "53"], &[])?,
+        element("host_services6", &["rootful0", "fd87::1", "tcp", "53"], &[])?,
+        element("routers", &["rootful0", "02:00:00:00:00:01"], &[])?,
+        counting("connections4", &["rootful0", "10.87.0.2"], 100)?,
+        counting("connections6", &["rootful0", "fe80::2"], 4096)?,
+        guard("ports", &["rn0"], None)?,
+        guard("arp_senders", &["rn0", MAC, MAC, "10.87.0.2"], None)?,
+        guard("arp_probes", &["rn0", MAC, MAC, "0.0.0.0", "10.87.0.2"], None)?,
+        guard("ipv4_sources", &["rn0", MAC, "10.87.0.2"], None)?,
+        guard("ipv6_sources", &["rn0", MAC, "fe80::2"], None)?,
+        guard("nd_targets", &["rn0", MAC], Some(Value::NeighbourTarget("fe80::2".parse()?)))?,
+        guard("nd_options", &["rn0", MAC], Some(option(NeighbourOption::SourceAddress)?))?,
+        guard("nd_options", &["rn0", MAC], Some(option(NeighbourOption::TargetAddress)?))?,
     ])
 }
 
 fn fresh_table() -> Transaction {
     Transaction::new(vec![Change::ReplaceTable(inet_table())])
+}
+
+fn fresh_tables() -> Transaction {
+    Transaction::new([inet_table(), guard_table()].map(Change::ReplaceTable).into())
 }
 
 fn additions(elements: impl IntoIterator<Item = Element>) -> Transaction {
@@ -157,9 +199,8 @@ fn deletions(elements: impl IntoIterator<Item = Element>) -> Transaction {
 
 fn everything() -> Result<Transaction> {
     let elements = elements()?.into_iter().map(Change::AddElement);
-    Ok(std::iter::once(Change::ReplaceTable(inet_table()))
-        .chain(elements)
-        .collect())
+    let tables = [inet_table(), guard_table()].map(Change::ReplaceTable);
+    Ok(tables.into_iter().chain(elements).collect())
 }
 
 fn text_and_netlink_give_one_listing(_: &Sandbox) -> Result<()> {
@@ -219,7 +260,7 @@ fn inverse_restores_the_listing(_: &Sandbox) -> Result<()> {
     let (kept, others): (Vec<_>, Vec<_>) = elements()?
         .into_iter()
         .partition(|element| element.set == "publish4");
-    rules.apply(&fresh_table())?;
+    rules.apply(&fresh_tables())?;
     rules.apply(&additions(kept.clone()))?;
     let before = listing()?;
 
@@ -241,7 +282,7 @@ fn inverse_restores_the_listing(_: &Sandbox) -> Result<()> {
 
 fn taken_key_is_named_and_nothing_applied(_: &Sandbox) -> Result<()> {
     let mut rules = Rules::open()?;
-    rules.apply(&fresh_table())?;
+    rules.apply(&fresh_tables())?;
     rules.apply(&additions(elements()?))?;
     let before = listing()?;
     // The same key with other data, and with the same: neither is an addition.
@@ -275,7 +316,8 @@ fn taken_key_is_named_and_nothing_applied(_: &Sandbox) -> Result<()> {
 
 fn refused_change_leaves_nothing(_: &Sandbox) -> Result<()> {
     let mut rules = Rules::open()?;
-    rules.apply(&everything()?)?;
+    rules.apply(&fresh_table())?;
+    rules.apply(&additions(elements()?.into_iter().filter(|one| one.table == TableName::INET)))?;
     let before = listing()?;
     let absent = element("publish6", &["tcp", "7"], &["fd87::7", "7"])?;
     let change = Transaction::new(vec![

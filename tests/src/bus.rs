@@ -50,7 +50,11 @@ impl Bus {
         let log = File::create("/run/dbus/bus.log")?;
         let mut process = Process::start("dbus-daemon", |command| {
             command
-                .args(["--config-file=/run/dbus/bus.conf", "--nofork", "--nopidfile"])
+                .args([
+                    "--config-file=/run/dbus/bus.conf",
+                    "--nofork",
+                    "--nopidfile",
+                ])
                 .args(["--nosyslog", "--print-address"])
                 .stdout(Stdio::piped())
                 .stderr(log);

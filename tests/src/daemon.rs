@@ -40,20 +40,14 @@ impl Daemon {
         notifications.set_read_timeout(Some(CHECK))?;
         let log = File::options().append(true).create(true).open(LOG_PATH)?;
         let process = Process::start(binary_path("rootful-netd"), |command| {
-            command.env_clear().env("NOTIFY_SOCKET", NOTIFY_PATH).stderr(log);
+            command
+                .env_clear()
+                .env("NOTIFY_SOCKET", NOTIFY_PATH)
+                .stderr(log);
         })?;
         let mut daemon = Self { process };
         daemon.wait_until_ready(&notifications)?;
         Ok(daemon)
-    }
-
-    /// Starts it where it must refuse to, and returns what it said.
-    ///
-    /// # Errors
-    /// Where it starts nevertheless.
-    pub fn refuse_to_start(installation: &Installation) -> anyhow::Result<String> {
-        ensure!(Self::start(installation).is_err(), "the daemon starts");
-        Self::log()
     }
 
     fn wait_until_ready(&mut self, notifications: &UnixDatagram) -> anyhow::Result<()> {
@@ -63,7 +57,9 @@ impl Daemon {
             match notifications.recv(&mut message) {
                 Ok(length) if message[..length].starts_with(b"READY=1") => return Ok(()),
                 Ok(_) => {}
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                // A wait with a time limit is not taken up again where it is interrupted, signal(7).
+                Err(error)
+                    if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
                 Err(error) => return Err(error.into()),
             }
             if let Some(status) = self.process.outcome()? {
@@ -81,6 +77,25 @@ impl Daemon {
         let status = self.process.end(Signal::TERM)?;
         ensure!(status.success(), "rootful-netd ends: {status}");
         Ok(())
+    }
+
+    /// Sends it a signal.
+    ///
+    /// # Errors
+    /// Where it has ended.
+    pub fn signal(&self, signal: Signal) -> anyhow::Result<()> {
+        self.process.signal(signal)
+    }
+
+    /// How much memory it has, in KiB.
+    ///
+    /// # Errors
+    /// Where it has ended.
+    pub fn resident_kib(&self) -> anyhow::Result<u64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.process.pid()))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let number = line.and_then(|line| line.split_whitespace().next());
+        Ok(number.context("no VmRSS")?.parse()?)
     }
 
     /// Kills it, as a crash would.

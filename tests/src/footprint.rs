@@ -40,7 +40,12 @@ impl Footprint {
                 links.insert(name.to_owned(), describe(link));
             }
         }
-        Ok(Self { links, ruleset: run("nft list ruleset")?, records: records()?, leases: leases()? })
+        Ok(Self {
+            links,
+            ruleset: in_order(&run("nft list ruleset")?),
+            records: records()?,
+            leases: leases()?,
+        })
     }
 
     /// Fails unless nothing of the product is in kernel or records; leases stay, as they should.
@@ -52,13 +57,34 @@ impl Footprint {
         let links: Vec<_> = self.links.keys().filter(own).collect();
         ensure!(links.is_empty(), "links are left: {links:?}");
         ensure!(self.ruleset.is_empty(), "rules are left: {}", self.ruleset);
-        ensure!(self.records.is_empty(), "records are left: {:?}", self.records);
+        ensure!(
+            self.records.is_empty(),
+            "records are left: {:?}",
+            self.records
+        );
         Ok(())
     }
 }
 
+/// A listing with the elements of each set in order: the kernel has them in that of a hash table, which
+/// changes while it grows.
+fn in_order(listing: &str) -> String {
+    let mut parts = listing.split("elements = {");
+    let mut text = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let (elements, rest) = part.split_once('}').unwrap_or((part, ""));
+        let mut elements: Vec<_> = elements.split(',').map(str::trim).collect();
+        elements.sort_unstable();
+        text.push_str(&format!("elements = {{ {} }}{rest}", elements.join(", ")));
+    }
+    text
+}
+
 fn describe(link: &Value) -> String {
-    let addresses = link["addr_info"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let addresses = link["addr_info"]
+        .as_array()
+        .map(Vec::as_slice)
+        .unwrap_or_default();
     let addresses: Vec<_> = addresses
         .iter()
         .map(|address| format!("{}/{}", address["local"], address["prefixlen"]))

@@ -2,6 +2,7 @@
 //! system bus. All of it is in the test's own mount namespace and goes with it.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
@@ -48,8 +49,14 @@ impl Installation {
     /// Where a file system cannot be mounted or the bus does not start.
     pub fn new(_: &Sandbox) -> anyhow::Result<Self> {
         for directory in ["/run", "/var/lib"] {
-            mount("tmpfs", directory, "tmpfs", MountFlags::empty(), c"mode=0755")
-                .with_context(|| format!("mount {directory}"))?;
+            mount(
+                "tmpfs",
+                directory,
+                "tmpfs",
+                MountFlags::empty(),
+                c"mode=0755",
+            )
+            .with_context(|| format!("mount {directory}"))?;
         }
         for directory in ["/etc", "/usr/share"] {
             make_writable(directory)?;
@@ -69,7 +76,10 @@ impl Installation {
         }
         fs::create_dir("/etc/rootful-net/networks")?;
         let shipped_path = "/usr/share/rootful-net/policy.d/50-default.toml";
-        fs::copy(source_dir().join("policy/50-default.toml"), shipped_path)?;
+        install(
+            shipped_path,
+            &fs::read(source_dir().join("policy/50-default.toml"))?,
+        )?;
         let bus_policy_path = source_dir().join("dbus/io.rootful_net1.conf");
         Ok(Self {
             _bus: Bus::start(&bus_policy_path)?,
@@ -84,7 +94,7 @@ impl Installation {
         let network: serde_json::Value = serde_json::from_str(json)?;
         let name = network["name"].as_str().context("a network has a name")?;
         let path = format!("/etc/rootful-net/networks/{name}.json");
-        fs::write(&path, json).context(path)
+        install(&path, json.as_bytes())
     }
 
     /// Adds a policy file of the administrator's.
@@ -93,8 +103,17 @@ impl Installation {
     /// Where the file cannot be written.
     pub fn add_policy(&self, file_name: &str, toml: &str) -> anyhow::Result<()> {
         let path = format!("/etc/rootful-net/policy.d/{file_name}");
-        fs::write(&path, toml).context(path)
+        install(&path, toml.as_bytes())
     }
+}
+
+/// Writes a file that only root can write, whatever the umask is.
+fn install(path: &str, content: &[u8]) -> anyhow::Result<()> {
+    fs::write(path, content).with_context(|| path.to_owned())?;
+    Ok(fs::set_permissions(
+        path,
+        fs::Permissions::from_mode(0o644),
+    )?)
 }
 
 /// One of the product's binaries as it is installed.
@@ -105,13 +124,17 @@ pub fn binary_path(name: &str) -> PathBuf {
 /// The top of the source tree.
 pub fn source_dir() -> &'static Path {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-    here.parent().expect("the tests are a directory of the workspace")
+    here.parent()
+        .expect("the tests are a directory of the workspace")
 }
 
 /// Where cargo puts binaries: test executables are in `deps` below it.
 fn built_dir() -> anyhow::Result<PathBuf> {
     let test_path = std::env::current_exe()?;
-    let built_dir = test_path.ancestors().nth(2).context("the test has no directory")?;
+    let built_dir = test_path
+        .ancestors()
+        .nth(2)
+        .context("the test has no directory")?;
     for name in ["rootful-netd", "rootful-net"] {
         let path = built_dir.join(name);
         anyhow::ensure!(
@@ -135,6 +158,12 @@ fn make_writable(directory: &str) -> anyhow::Result<()> {
         work_dir.display()
     );
     let options = std::ffi::CString::new(options)?;
-    mount("overlay", directory, "overlay", MountFlags::empty(), options.as_c_str())
-        .with_context(|| format!("mount an overlay on {directory}"))
+    mount(
+        "overlay",
+        directory,
+        "overlay",
+        MountFlags::empty(),
+        options.as_c_str(),
+    )
+    .with_context(|| format!("mount an overlay on {directory}"))
 }

@@ -24,7 +24,10 @@ impl Process {
     ) -> anyhow::Result<Self> {
         let name = program.as_ref().display().to_string();
         let mut command = Command::new("setpriv");
-        command.args(["--pdeathsig=KILL", "--"]).arg(program.as_ref()).stdin(Stdio::null());
+        command
+            .args(["--pdeathsig=KILL", "--"])
+            .arg(program.as_ref())
+            .stdin(Stdio::null());
         configure(&mut command);
         let child = command.spawn().with_context(|| format!("start {name}"))?;
         Ok(Self { name, child })
@@ -36,7 +39,10 @@ impl Process {
     /// Where it was not, or was taken already.
     pub fn take_stdout(&mut self) -> anyhow::Result<ChildStdout> {
         let name = &self.name;
-        self.child.stdout.take().with_context(|| format!("{name} has no pipe"))
+        self.child
+            .stdout
+            .take()
+            .with_context(|| format!("{name} has no pipe"))
     }
 
     /// How it ended, if it has.
@@ -45,6 +51,19 @@ impl Process {
     /// Where the kernel does not tell.
     pub fn outcome(&mut self) -> anyhow::Result<Option<ExitStatus>> {
         Ok(self.child.try_wait()?)
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Sends it a signal.
+    ///
+    /// # Errors
+    /// Where it has ended.
+    pub fn signal(&self, signal: Signal) -> anyhow::Result<()> {
+        Ok(kill_process(Pid::from_child(&self.child), signal)?)
     }
 
     /// Sends it a signal and waits until it has ended.

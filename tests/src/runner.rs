@@ -1,5 +1,6 @@
 //! Runs privileged tests, each on a thread of its own inside a [`Sandbox`].
 
+use std::num::NonZero;
 use std::process::ExitCode;
 
 use libtest_mimic::{Arguments, Failed, Trial};
@@ -17,7 +18,10 @@ pub fn run(tests: Vec<Test>) -> ExitCode {
 
 /// As [`run`]; tests that stand in `unavailable`, with the reason, are ignored.
 pub fn run_available(tests: Vec<Test>, unavailable: &[(&str, &str)]) -> ExitCode {
-    let arguments = Arguments::from_args();
+    let mut arguments = Arguments::from_args();
+    // The tests wait for packets and for the kernel more than they work.
+    let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
+    arguments.test_threads.get_or_insert(2 * processors);
     let privileged = rustix::process::geteuid().is_root();
     if !privileged {
         eprintln!("skipped: these tests make namespaces and need root");

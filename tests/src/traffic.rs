@@ -164,8 +164,25 @@ pub fn ask_udp_within(server: SocketAddr, deadline: Duration) -> anyhow::Result<
                     .parse()
                     .with_context(|| format!("{server} answers \"{answer}\""));
             }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            // A wait with a time limit is not taken up again where it is interrupted, signal(7).
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
+                ) => {}
             Err(error) => return Err(error).with_context(|| format!("receive from {server}")),
         }
     }
+}
+
+/// Asks over TCP and over UDP at the same time, in that order in the answer.
+pub fn ask_both_within(server: SocketAddr, deadline: Duration) -> [anyhow::Result<SocketAddr>; 2] {
+    std::thread::scope(|scope| {
+        let tcp = scope.spawn(|| ask_tcp_within(server, deadline));
+        let udp = ask_udp_within(server, deadline);
+        match tcp.join() {
+            Ok(tcp) => [tcp, udp],
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+    })
 }

@@ -118,14 +118,26 @@ pub struct Interface {
     pub veth: Veth,
     /// What the container's end carries.
     pub setup: InterfaceSetup,
-    /// Further names on this network.
+    /// How many connections each of its addresses may have; `None` for any number.
+    #[serde(default)]
+    pub connection_limit: Option<u32>,
+    /// Further names on this network, as they were asked for.
     pub aliases: BTreeSet<Alias>,
+    /// The names that are served on this network: the aliases, and of the container's own name and short id
+    /// those that no other user had when it was attached.
+    #[serde(default)]
+    pub names: BTreeSet<Alias>,
 }
 
 impl Interface {
     /// The addresses without prefix lengths.
     pub fn addresses(&self) -> impl Iterator<Item = IpAddr> + '_ {
         self.setup.addresses.iter().map(IpNet::addr)
+    }
+
+    /// Whether both are the same in the kernel, whatever they are called.
+    pub fn is_same_link(&self, other: &Self) -> bool {
+        (&self.network, &self.veth, &self.setup) == (&other.network, &other.veth, &other.setup)
     }
 
     /// The MAC address of the container's interface.

@@ -107,7 +107,8 @@ pub fn default_network(key: &AddressKey, routes: &[Route]) -> Result<Network, No
     let ipv6 = unique_local_subnet(key);
     let text = format!(
         r#"{{"name": "{DEFAULT_NETWORK}", "driver": "bridge", "network_interface": "{DEFAULT_NETWORK}",
-            "subnets": [{{"subnet": "{ipv4}"}}, {{"subnet": "{ipv6}"}}], "ipv6_enabled": true}}"#
+            "subnets": [{{"subnet": "{ipv4}"}}, {{"subnet": "{ipv6}"}}], "ipv6_enabled": true,
+            "dns_enabled": true}}"#
     );
     let network: Result<Network, NetworkError> = Network::from_json(&text);
     Ok(network.expect("the default network is well formed"))

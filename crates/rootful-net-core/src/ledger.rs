@@ -8,8 +8,15 @@ use serde::{Deserialize, Serialize};
 
 use crate::attachment::{Attachment, AttachmentId, Forward, Holder, NamespaceId};
 use crate::mac::MacAddress;
-use crate::name::{InterfaceName, NetworkName};
+use crate::name::{Alias, InterfaceName, NetworkName};
+use crate::policy::{Amounts, Usage};
 use crate::publish::{HostAddress, Port, Protocol};
+
+/// The most leases of one user that outlast their attachments: eight for each container of a user who has as
+/// many as the shipped policy grants.
+const MAX_LEASES_PER_USER: usize = 1024;
+/// How many are given up at a time, so that they need not be sorted every time.
+const LEASES_GIVEN_UP: usize = 64;
 
 /// All attachments, indexed by what they hold, and all leases.
 #[derive(Clone, Debug, Default)]
@@ -22,6 +29,9 @@ pub struct Ledger {
     macs: BTreeMap<(NetworkName, MacAddress), AttachmentId>,
     ports: BTreeMap<(Protocol, Port), Vec<(HostAddress, AttachmentId)>>,
     members: BTreeMap<NetworkName, BTreeSet<AttachmentId>>,
+    names: BTreeMap<(NetworkName, Alias), BTreeSet<AttachmentId>>,
+    held: BTreeMap<u32, Amounts>,
+    held_in_all: Amounts,
     leases: Leases,
 }
 
@@ -47,11 +57,19 @@ impl Ledger {
                 self.leases.renew(network, address, attachment.holder(), origin);
             }
             self.members.entry(network.clone()).or_default().insert(id.clone());
+            for name in &interface.names {
+                let key = (network.clone(), name.clone());
+                self.names.entry(key).or_default().insert(id.clone());
+            }
         }
         for forward in attachment.forwards() {
             let holders = self.ports.entry((forward.protocol, forward.host_port)).or_default();
             holders.push((forward.host_address, id.clone()));
         }
+        let amounts = Amounts::from(&attachment);
+        *self.held.entry(attachment.owner()).or_default() += amounts;
+        self.held_in_all += amounts;
+        self.bound_leases(attachment.owner());
         self.attachments.insert(id, attachment);
     }
 
@@ -73,6 +91,15 @@ impl Ledger {
                     self.members.remove(network);
                 }
             }
+            for name in &interface.names {
+                let key = (network.clone(), name.clone());
+                if let Some(holders) = self.names.get_mut(&key) {
+                    holders.remove(id);
+                    if holders.is_empty() {
+                        self.names.remove(&key);
+                    }
+                }
+            }
         }
         for forward in attachment.forwards() {
             let key = (forward.protocol, forward.host_port);
@@ -83,7 +110,32 @@ impl Ledger {
                 }
             }
         }
+        let amounts = Amounts::from(&attachment);
+        self.held_in_all -= amounts;
+        if let Some(held) = self.held.get_mut(&attachment.owner()) {
+            *held -= amounts;
+            if *held == Amounts::default() {
+                self.held.remove(&attachment.owner());
+            }
+        }
         Some(attachment)
+    }
+
+    /// Gives up the leases of a user that were not used for longest, where there are too many: names cost
+    /// nothing, and every lease takes memory and a place on disk.
+    fn bound_leases(&mut self, owner: u32) {
+        let leases = self.leases.of_owner(owner);
+        if leases.clone().nth(MAX_LEASES_PER_USER).is_none() {
+            return;
+        }
+        let mut idle: Vec<_> = leases
+            .filter(|lease| self.address_user(&lease.network, lease.address).is_none())
+            .map(|lease| (lease.used, lease.network.clone(), lease.address))
+            .collect();
+        idle.sort();
+        for (_, network, address) in idle.into_iter().take(LEASES_GIVEN_UP) {
+            self.leases.give_up(&network, address);
+        }
     }
 
     /// The attachment with this id.
@@ -116,15 +168,38 @@ impl Ledger {
         self.attachments.is_empty()
     }
 
-    /// How many attachments the holder's user has besides this holder's own.
-    pub fn count_beside(&self, holder: &Holder) -> u32 {
-        let beside = |other: &&Holder| other.owner == holder.owner && *other != holder;
-        u32::try_from(self.by_holder.keys().filter(beside).count()).unwrap_or(u32::MAX)
+    /// What the holder's user and all users have besides this holder's own.
+    pub fn usage_beside(&self, holder: &Holder) -> Usage {
+        let by_owner = self.held.get(&holder.owner).copied().unwrap_or_default();
+        let mut usage = Usage { by_owner, in_all: self.held_in_all };
+        if let Some(own) = self.of_holder(holder) {
+            usage.by_owner -= Amounts::from(own);
+            usage.in_all -= Amounts::from(own);
+        }
+        usage
+    }
+
+    /// What all users have together.
+    pub fn in_use(&self) -> Amounts {
+        self.held_in_all
     }
 
     /// How many attachments the network has.
     pub fn members(&self, network: &NetworkName) -> usize {
         self.members.get(network).map_or(0, BTreeSet::len)
+    }
+
+    /// The attachments of the network, by id.
+    pub fn attachments_on(&self, network: &NetworkName) -> impl Iterator<Item = &Attachment> {
+        let ids = self.members.get(network).into_iter().flatten();
+        ids.filter_map(|id| self.get(id))
+    }
+
+    /// The user whose containers have the name on the network.
+    pub fn name_owner(&self, network: &NetworkName, name: &Alias) -> Option<u32> {
+        // A name is one user's: any of the holders says whose.
+        let holders = self.names.get(&(network.clone(), name.clone()))?;
+        self.get(holders.first()?).map(Attachment::owner)
     }
 
     /// The networks that have attachments.
@@ -211,7 +286,8 @@ impl Leases {
         holder: Holder,
         origin: AddressOrigin,
     ) {
-        self.last_use += 1;
+        // What is read from disk can have any number.
+        self.last_use = self.last_use.saturating_add(1);
         let network = network.clone();
         self.insert(Lease { network, address, holder, origin, used: self.last_use });
     }
@@ -241,6 +317,26 @@ impl Leases {
     pub fn of_holder(&self, holder: &Holder) -> impl Iterator<Item = &Lease> {
         let keys = self.by_holder.get(holder).into_iter().flatten();
         keys.filter_map(|key| self.by_address.get(key))
+    }
+
+    /// The leases of one user's containers.
+    fn of_owner(&self, owner: u32) -> impl Iterator<Item = &Lease> + Clone {
+        let name = "0".parse().expect("a digit is the least of all names");
+        let holders = self.by_holder.range(Holder { owner, name }..);
+        let keys = holders.take_while(move |(holder, _)| holder.owner == owner);
+        let keys = keys.flat_map(|(_, keys)| keys);
+        keys.filter_map(|key| self.by_address.get(key))
+    }
+
+    fn give_up(&mut self, network: &NetworkName, address: IpAddr) {
+        let key = (network.clone(), address);
+        let Some(lease) = self.by_address.remove(&key) else { return };
+        if let Some(addresses) = self.by_holder.get_mut(&lease.holder) {
+            addresses.remove(&key);
+            if addresses.is_empty() {
+                self.by_holder.remove(&lease.holder);
+            }
+        }
     }
 
     /// All leases, by network and address.

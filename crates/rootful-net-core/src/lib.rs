@@ -3,9 +3,11 @@
 
 #![forbid(unsafe_code)]
 
+pub mod annotation;
 pub mod attachment;
 pub mod catalogue;
 pub mod derivation;
+pub mod dns;
 pub mod ledger;
 pub mod link;
 pub mod mac;

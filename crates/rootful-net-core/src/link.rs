@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::mac::MacAddress;
 use crate::name::InterfaceName;
+use crate::network::Neighbours;
 
 /// A network's bridge on the host.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -52,6 +53,9 @@ pub struct Veth {
     pub container_mac: MacAddress,
     /// The MTU of both ends; `None` leaves the kernel's default.
     pub mtu: Option<u16>,
+    /// Whether the port takes part in what goes on between the bridge's other ports.
+    #[serde(default)]
+    pub neighbours: Neighbours,
 }
 
 /// What an interface inside the namespace is given before it goes up.

@@ -15,7 +15,7 @@ mod options;
 mod subnet;
 
 pub use error::{NetworkError, NetworkProblem, SubnetError};
-pub use options::Isolate;
+pub use options::{DEFAULT_CONNECTION_LIMIT, HostAccess, Isolate, Neighbours};
 pub use subnet::{LeaseRange, Subnet};
 
 pub(crate) use subnet::Leasable;
@@ -129,6 +129,24 @@ impl Network {
         self.options.isolate
     }
 
+    /// Whether its containers reach each other.
+    #[must_use]
+    pub fn neighbours(&self) -> Neighbours {
+        self.options.neighbours
+    }
+
+    /// Which services of the host its containers reach.
+    #[must_use]
+    pub fn host_access(&self) -> HostAccess {
+        self.options.host_access
+    }
+
+    /// How many connections each address of a container may have; `None` for any number.
+    #[must_use]
+    pub fn connection_limit(&self) -> Option<u32> {
+        self.options.connection_limit
+    }
+
     /// How the addresses of its containers are derived.
     #[must_use]
     pub fn derivation(&self) -> Derivation {
@@ -205,6 +223,10 @@ mod tests {
         assert!(!network.ipv6_enabled() && !network.internal() && !network.dns_enabled());
         assert_eq!((network.mtu(), network.isolate()), (None, Isolate::Off));
         assert_eq!(network.derivation(), Derivation::HmacSha512);
+        assert_eq!(
+            (network.neighbours(), network.host_access(), network.connection_limit()),
+            (Neighbours::Reachable, HostAccess::Dns, Some(DEFAULT_CONNECTION_LIMIT))
+        );
         assert_eq!(network.subnets()[0].gateway().to_string(), "10.89.0.1");
         assert!(network.labels().is_empty());
     }
@@ -227,6 +249,22 @@ mod tests {
                 expected
             );
         }
+        let access = [
+            ("all", HostAccess::All),
+            ("dns", HostAccess::Dns),
+            ("none", HostAccess::None),
+        ];
+        for (word, expected) in access {
+            let network = options(&format!(r#""host_access": "{word}""#));
+            assert_eq!(network.host_access(), expected);
+        }
+        let isolated = options(r#""isolate_containers": "true""#);
+        assert_eq!(isolated.neighbours(), Neighbours::Isolated);
+        let limit = |text: &str| {
+            let network = options(&format!(r#""connection_limit": "{text}""#));
+            network.connection_limit()
+        };
+        assert_eq!((limit("1"), limit("none")), (Some(1), None));
         assert_eq!(
             options(r#""address_derivation": "podman-rootful-network""#).derivation(),
             Derivation::PodmanRootfulNetwork
@@ -287,7 +325,7 @@ mod tests {
             ),
             (
                 r#", "options": {"vlan": "7"}"#,
-                "network \"x\": option \"vlan\" is not supported (accepted: mtu, isolate, address_derivation)",
+                "network \"x\": option \"vlan\" is not supported (accepted: mtu, isolate, isolate_containers, host_access, connection_limit, address_derivation)",
             ),
             (
                 r#", "options": {"mtu": "67"}"#,
@@ -304,6 +342,14 @@ mod tests {
             (
                 r#", "options": {"isolate": "yes"}"#,
                 "option \"isolate\" is \"yes\" (accepted: true, false, strict)",
+            ),
+            (
+                r#", "options": {"connection_limit": "0"}"#,
+                "option \"connection_limit\" is \"0\" (accepted: 1 to 1000000, or none)",
+            ),
+            (
+                r#", "options": {"host_access": "ssh"}"#,
+                "option \"host_access\" is \"ssh\" (accepted: all, dns, none)",
             ),
             (
                 r#", "options": {"address_derivation": "md5"}"#,

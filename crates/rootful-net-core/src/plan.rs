@@ -5,6 +5,7 @@ use std::fmt::{self, Display, Formatter};
 
 use crate::link::{Bridge, InterfaceSetup, Veth};
 use crate::name::InterfaceName;
+use crate::network::Neighbours;
 use crate::observed::Sysctl;
 use crate::publish::{HostAddress, Port, Protocol};
 use crate::ruleset::{Change, Transaction};
@@ -37,7 +38,7 @@ pub enum Step {
     /// Gives the container's interface its addresses, brings it and the loopback interface up and adds
     /// the default routes. Undone by the removal of the veth.
     SetUpInterface(InterfaceSetup),
-    /// Brings a host link up. Undone by the removal of the veth.
+    /// Brings a host link up. Undone by its removal.
     BringUp(InterfaceName),
     /// Changes the ruleset.
     ChangeRules(Transaction),
@@ -62,6 +63,8 @@ impl Step {
         match self {
             Self::CreateBridge(bridge) => vec![Self::DeleteLink(bridge.name.clone())],
             Self::CreateVeth(veth) => vec![Self::DeleteLink(veth.host_link.clone())],
+            // First of all: what guards a link must not be taken back while frames come in by it.
+            Self::BringUp(link) => vec![Self::DeleteLink(link.clone())],
             Self::Unplug { veth, setup } => vec![
                 Self::CreateVeth(veth.clone()),
                 Self::SetUpInterface(setup.clone()),
@@ -75,7 +78,6 @@ impl Step {
             | Self::RepairBridge(_)
             | Self::DeleteLink(_)
             | Self::SetUpInterface(_)
-            | Self::BringUp(_)
             | Self::ForgetFlows(_) => Vec::new(),
         }
     }
@@ -128,7 +130,11 @@ impl Display for Step {
                 let Veth { host_link, bridge, container_link, container_mac, .. } = veth;
                 write!(f, "create veth {host_link} on {bridge}")?;
                 write!(f, ", in the container {container_link} {container_mac}")?;
-                mtu(f, veth.mtu)
+                mtu(f, veth.mtu)?;
+                match veth.neighbours {
+                    Neighbours::Reachable => Ok(()),
+                    Neighbours::Isolated => f.write_str(", isolated"),
+                }
             }
             Self::DeleteLink(link) => write!(f, "delete link {link}"),
             Self::Unplug { veth, .. } => write!(f, "unplug {}", veth.host_link),

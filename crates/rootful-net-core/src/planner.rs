@@ -8,6 +8,7 @@ mod detach;
 mod error;
 mod forward;
 mod rebuild;
+mod tables;
 
 pub use attach::{AttachDecision, attach, attach_query};
 pub use detach::{detach, detach_query};

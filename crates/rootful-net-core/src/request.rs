@@ -106,6 +106,22 @@ impl FromStr for NetworkRequest {
     }
 }
 
+impl Display for NetworkRequest {
+    /// What it prints parses to the same request.
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let addresses = self.addresses.iter().map(|address| format!("ip={address}"));
+        let mac = self.mac.iter().map(|mac| format!("mac={mac}"));
+        let aliases = self.aliases.iter().map(|alias| format!("alias={alias}"));
+        let interface = self.interface_name.iter().map(|name| format!("interface_name={name}"));
+        let options: Vec<_> = addresses.chain(mac).chain(aliases).chain(interface).collect();
+        write!(f, "{}", self.network)?;
+        match options.is_empty() {
+            true => Ok(()),
+            false => write!(f, ":{}", options.join(",")),
+        }
+    }
+}
+
 impl NetworkRequest {
     fn set(&mut self, option: &str) -> Result<(), NetworkRequestError> {
         use NetworkRequestError as Error;

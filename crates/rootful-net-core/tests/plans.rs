@@ -11,7 +11,7 @@ use rootful_net_core::ledger::{Ledger, Leases};
 use rootful_net_core::network::Network;
 use rootful_net_core::observed::{Link, LinkKind, Listener, Observed, Route, Sysctl};
 use rootful_net_core::planner::{self, AttachDecision, Change, PlanError, World};
-use rootful_net_core::policy::{Caller, Policy, Usage, authorize};
+use rootful_net_core::policy::{Caller, Consent, Decision, Policy, Usage, authorize};
 use rootful_net_core::publish::{Port, Protocol};
 use rootful_net_core::request::{AttachRequest, OnConflict};
 use rootful_net_core::ruleset::TableName;
@@ -64,8 +64,9 @@ impl Host {
             AttachRequest::new(name.parse().unwrap(), None, networks, &publish, Vec::new()).unwrap();
         let root = Caller { uid: 0, user_name: None, groups: Vec::new() };
         planner::attach_query(self.world(), owner, &request)?;
-        let authorized =
-            authorize(&Policy::default(), &root, owner, Usage::default(), request).unwrap();
+        let (policy, usage) = (Policy::default(), Usage::default());
+        let decision = authorize(&policy, &root, owner, usage, request, Consent::NotAsked);
+        let Ok(Decision::Allowed(authorized)) = decision else { panic!("root needs no grant") };
         let namespace = NamespaceId { device: 4, inode };
         planner::attach(self.world(), &self.observed, namespace, &authorized, on_conflict)
     }
@@ -97,7 +98,7 @@ impl Host {
             self.link(interface.veth.bridge.as_str(), LinkKind::Bridge, &bridge_alias);
             self.link(interface.veth.host_link.as_str(), LinkKind::Veth, &interface.veth.alias);
         }
-        self.observed.tables = BTreeSet::from([TableName::INET]);
+        self.observed.tables = BTreeSet::from([TableName::INET, TableName::BRIDGE]);
         for value in self.observed.sysctls.values_mut() {
             *value = "1".to_owned();
         }
@@ -278,6 +279,8 @@ fn refusals_say_what_to_do() {
         (own, &["rootful0"], &["8080:80"]),
         (DB, &["rootful0"], &["192.0.2.1:8080:80"]),
         (own, &["rootful0"], &["53:53"]),
+        (own, &["rootful0"], &["10.87.0.1:53:53/udp"]),
+        (own, &["rootful0:alias=www.example"], &[]),
         (own, &["rootful0:ip=10.87.0.9"], &[]),
         (DB, &["rootful0:ip=10.87.0.9"], &[]),
         (own, &["rootful0:ip=10.87.0.1"], &[]),

@@ -24,8 +24,10 @@ pub struct InterfaceProperties {
     pub mac: String,
     /// Its addresses with prefix lengths, without the link-local one.
     pub addresses: Vec<String>,
-    /// Further names on this network.
+    /// Further names on this network, as they were asked for.
     pub aliases: Vec<String>,
+    /// The names that are served on this network; not the container's own where another user has it.
+    pub names: Vec<String>,
 }
 
 /// One published port, an element of the property `Ports`.
@@ -103,6 +105,7 @@ impl From<&Interface> for InterfaceProperties {
             mac: interface.mac().to_string(),
             addresses: interface.setup.addresses.iter().map(ToString::to_string).collect(),
             aliases: interface.aliases.iter().map(ToString::to_string).collect(),
+            names: interface.names.iter().map(ToString::to_string).collect(),
         }
     }
 }

@@ -10,6 +10,7 @@ pub mod name;
 mod network;
 pub mod objects;
 mod options;
+mod policy;
 mod proxy;
 mod request;
 
@@ -18,5 +19,6 @@ pub use connect::{ConnectError, connect};
 pub use error::{Error, Result};
 pub use network::{NetworkProperties, SubnetProperties};
 pub use options::{Dictionary, Options};
+pub use policy::{CheckOptions, FindingProperties, GrantProperties, PolicyUser, StatusOptions};
 pub use proxy::{AttachmentProxy, ManagerProxy, NetworkProxy};
 pub use request::{AttachMessage, DetachOptions};

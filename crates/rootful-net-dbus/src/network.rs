@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use zbus::{OwnedVariant, Type, Variant};
 
+use rootful_net_core::dns::name_servers;
 use rootful_net_core::network::{Isolate, Network, Subnet};
 
 use crate::error::Result;
@@ -34,6 +35,8 @@ pub struct NetworkProperties {
     pub isolate: String,
     /// The MTU; 0 for the kernel's default.
     pub mtu: u16,
+    /// Where containers on it ask for names; empty where none are served.
+    pub name_servers: Vec<String>,
 }
 
 impl NetworkProperties {
@@ -49,6 +52,7 @@ impl NetworkProperties {
             internal: property(&mut properties, "Internal")?,
             isolate: property(&mut properties, "Isolate")?,
             mtu: property(&mut properties, "Mtu")?,
+            name_servers: property(&mut properties, "NameServers")?,
         })
     }
 }
@@ -67,6 +71,7 @@ impl From<&Network> for NetworkProperties {
             internal: network.internal(),
             isolate: isolate.to_owned(),
             mtu: network.mtu().unwrap_or_default(),
+            name_servers: name_servers(network).map(|server| server.to_string()).collect(),
         }
     }
 }

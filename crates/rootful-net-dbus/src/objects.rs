@@ -1,14 +1,18 @@
 //! Reads the objects of the service: attachments and networks with their properties. What is not readable
 //! in an answer is an error, never left out.
 
-use zbus::fdo::{ObjectManagerProxy, PropertiesProxy};
+use zbus::fdo::{self, ObjectManagerProxy, PropertiesProxy};
 use zbus::names::InterfaceName;
 use zbus::proxy::CacheProperties;
 use zbus::{Connection, ObjectPath, OwnedObjectPath};
 
+use rootful_net_core::name::NetworkName;
+
 use crate::attachment::AttachmentProperties;
 use crate::error::{Error, Result};
-use crate::name::{ATTACHMENT_INTERFACE, BUS_NAME, MANAGER_PATH, NETWORK_INTERFACE};
+use crate::name::{
+    ATTACHMENT_INTERFACE, BUS_NAME, MANAGER_PATH, NETWORK_INTERFACE, network_path,
+};
 use crate::network::NetworkProperties;
 use crate::options::Dictionary;
 
@@ -36,6 +40,27 @@ pub async fn networks(connection: &Connection) -> Result<Vec<NetworkProperties>>
         .into_iter()
         .map(|(_, properties)| NetworkProperties::from_dictionary(properties))
         .collect()
+}
+
+/// The network of this name.
+///
+/// # Errors
+/// The service does not answer, or has no such network ([`Error::NotFound`]).
+pub async fn network(connection: &Connection, name: &NetworkName) -> Result<NetworkProperties> {
+    let proxy = PropertiesProxy::builder(connection)
+        .destination(BUS_NAME)
+        .path(network_path(name))
+        .cache_properties(CacheProperties::No)
+        .build()
+        .await?;
+    let interface = InterfaceName::from_static_str(NETWORK_INTERFACE)?;
+    let properties = proxy.get_all(interface).await.map_err(|error| match error {
+        fdo::Error::UnknownObject(_) | fdo::Error::UnknownInterface(_) => {
+            Error::NotFound(format!("network \"{name}\" does not exist"))
+        }
+        error => from_fdo(error),
+    })?;
+    NetworkProperties::from_dictionary(properties)
 }
 
 /// The attachment at `path`.
@@ -75,6 +100,6 @@ async fn managed(
     Ok(of_interface.collect())
 }
 
-fn from_fdo(error: zbus::fdo::Error) -> Error {
+fn from_fdo(error: fdo::Error) -> Error {
     Error::from(zbus::Error::from(error))
 }

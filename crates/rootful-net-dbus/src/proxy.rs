@@ -4,6 +4,7 @@ use zbus::{Fd, OwnedObjectPath, proxy};
 
 use crate::error::Result;
 use crate::options::Dictionary;
+use crate::policy::{FindingProperties, GrantProperties};
 
 /// `io.rootful_net1.Manager`.
 #[proxy(
@@ -13,6 +14,7 @@ use crate::options::Dictionary;
 )]
 pub trait Manager {
     /// Attaches a namespace; answers with the attachment's path and whether anything changed.
+    #[zbus(allow_interactive_auth)]
     fn attach(
         &self,
         namespace: Fd<'_>,
@@ -33,13 +35,36 @@ pub trait Manager {
     ) -> Result<String>;
 
     /// Detaches by name; answers whether there was such an attachment.
+    #[zbus(allow_interactive_auth)]
     fn detach(&self, name: &str, options: &Dictionary) -> Result<bool>;
 
     /// Detaches what the namespace was attached as; answers whether there was an attachment.
+    #[zbus(allow_interactive_auth)]
     fn detach_namespace(&self, namespace: Fd<'_>) -> Result<bool>;
 
     /// Detaches everything of one owner; answers with the names.
+    #[zbus(allow_interactive_auth)]
     fn detach_all(&self, options: &Dictionary) -> Result<Vec<String>>;
+
+    /// Says what the policy says of a request; answers whether it is allowed, and why.
+    fn check_policy(
+        &self,
+        networks: &[String],
+        publish: &[String],
+        options: &Dictionary,
+    ) -> Result<(bool, Vec<FindingProperties>)>;
+
+    /// Says which policy is in force: what is wrong with it, the grants, and the limits for all users with what
+    /// is in use of each.
+    #[allow(clippy::type_complexity)]
+    fn show_policy(
+        &self,
+        options: &Dictionary,
+    ) -> Result<(String, Vec<GrantProperties>, Vec<(String, u32, u32)>)>;
+
+    /// Reads the policy again and puts it in force.
+    #[zbus(allow_interactive_auth)]
+    fn reload_policy(&self) -> Result<()>;
 
     /// The version of the service.
     #[zbus(property(emits_changed_signal = "const"))]
@@ -50,6 +75,7 @@ pub trait Manager {
 #[proxy(interface = "io.rootful_net1.Attachment", default_service = "io.rootful_net1")]
 pub trait Attachment {
     /// Detaches this attachment.
+    #[zbus(allow_interactive_auth)]
     fn detach(&self) -> Result<()>;
 }
 

@@ -7,20 +7,31 @@ use std::path::Path;
 
 use ipnet::IpNet;
 use rootful_net_core::link::{Bridge, Veth};
+use rootful_net_core::mac::MacAddress;
 use rootful_net_core::name::InterfaceName;
+use rootful_net_core::network::Neighbours;
 use rtnetlink::packet_core::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
-use rtnetlink::packet_route::RouteNetlinkMessage;
 use rtnetlink::packet_route::address::{AddressAttribute, AddressFlags, AddressMessage};
 use rtnetlink::packet_route::link::{
-    AfSpecInet6, AfSpecUnspec, BridgeStpState, In6AddrGenMode, InfoBridge, InfoData, InfoKind,
-    InfoVeth, LinkAttribute, LinkMessage,
+    AfSpecInet6, AfSpecUnspec, BridgeStpState, In6AddrGenMode, InfoBridge, InfoBridgePort,
+    InfoData, InfoKind, InfoVeth, LinkAttribute, LinkMessage,
 };
-use rtnetlink::{AddressMessageBuilder, LinkBridge, LinkMessageBuilder, LinkUnspec, LinkVeth};
+use rtnetlink::packet_route::neighbour::{
+    NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState,
+};
+use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
+use rtnetlink::{
+    AddressMessageBuilder, LinkBridge, LinkBridgePort, LinkMessageBuilder, LinkUnspec, LinkVeth,
+};
 use rustix::io::Errno;
 
 use crate::error::{KernelError, LinkAction, RequestError};
 use crate::namespace::Namespace;
 use crate::route_socket::{Batch, RouteSocket};
+
+/// The bits of the groups 01:80:c2:00:00:0x, of which the bridge hands most to the host's protocols without
+/// asking anybody: "forwarded" they go by the guard, which drops them. Pause frames the bridge drops itself.
+const EVERY_GROUP: u16 = !(1 << 1);
 
 /// Makes a bridge with its addresses and brings it up. What it made it removes when a part fails.
 pub(crate) fn create_bridge(socket: &mut RouteSocket, bridge: &Bridge) -> Result<(), KernelError> {
@@ -98,20 +109,47 @@ pub(crate) fn create_veth(
             Ok(Some(_)) | Err(_) => None,
         }
     })?;
-    // The kernel takes neither of these when a link is made.
-    let properties = LinkUnspec::new_with_name(veth.host_link.as_str())
-        .append_extra_attribute(LinkAttribute::IfAlias(veth.alias.clone()));
-    let properties = without_generated_addresses(properties).build();
-    let mut batch = Batch::new();
-    batch.add(
-        set(properties),
-        0,
-        failure(LinkAction::Configure, &veth.host_link),
-    );
-    let configured = socket.change(batch);
+    let configured = configure_port(socket, veth);
     undo_unless(configured, &veth.host_link, || {
         delete(socket, &veth.host_link)
     })
+}
+
+/// Sets what the kernel does not take when a link is made: the alias, and how the bridge treats the port.
+fn configure_port(socket: &mut RouteSocket, veth: &Veth) -> Result<(), KernelError> {
+    let index = index(socket, &veth.host_link)?;
+    // The port's one station is in the forwarding database and nothing else gets there, nor does a frame
+    // from any other address pass. What nobody knows is for nobody here; broadcasts and multicasts are
+    // needed to find neighbours.
+    let port = LinkBridgePort::new(index)
+        .learning(false)
+        .flood(false)
+        .append_info_data(InfoBridgePort::Locked(true))
+        .append_info_data(InfoBridgePort::Isolated(
+            veth.neighbours == Neighbours::Isolated,
+        ))
+        .group_fwd_mask(EVERY_GROUP);
+    let properties = port.append_extra_attribute(LinkAttribute::IfAlias(veth.alias.clone()));
+    let properties = without_generated_addresses(properties).build();
+    let fails = || failure(LinkAction::Configure, &veth.host_link);
+    let mut batch = Batch::new();
+    batch.add(RouteNetlinkMessage::NewLink(properties), 0, fails());
+    let station = RouteNetlinkMessage::NewNeighbour(station(index, veth.container_mac));
+    batch.add(station, NLM_F_CREATE | NLM_F_EXCL, fails());
+    socket.change(batch)
+}
+
+/// The forwarding database's entry that a MAC address is behind a port, for as long as the port is there.
+fn station(port: u32, mac: MacAddress) -> NeighbourMessage {
+    let mut message = NeighbourMessage::default();
+    message.header.family = AddressFamily::Bridge;
+    message.header.ifindex = port;
+    // Static; a permanent one would be an address of the host.
+    message.header.state = NeighbourState::Noarp;
+    message.header.flags = NeighbourFlags::Controller;
+    let address = NeighbourAttribute::LinkLayerAddress(mac.octets().to_vec());
+    message.attributes.push(address);
+    message
 }
 
 /// Brings a link up.

@@ -3,6 +3,7 @@
 
 mod batch;
 mod expression;
+mod user_data;
 
 use std::collections::BTreeSet;
 use std::io::{self, ErrorKind};

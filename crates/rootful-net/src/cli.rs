@@ -148,6 +148,9 @@ mod tests {
             "rootful-net port web",
             "rootful-net network ls --format json",
             "rootful-net network inspect rootful0 other",
+            "rootful-net policy check",
+            "rootful-net policy check --user bob --network rootful0:ip=10.87.0.9 -p 80:80 -p 81:81/udp",
+            "rootful-net policy show --user 1000 --format json",
             "rootful-net completion bash",
         ];
         for line in lines {
@@ -198,6 +201,9 @@ mod tests {
             ("rootful-net teardown web --all", "cannot be used with"),
             ("rootful-net network inspect", "<NAME>"),
             ("rootful-net ps --format yaml", "table, json"),
+            ("rootful-net policy", "Usage:"),
+            ("rootful-net policy check -p 0:80", "not a port"),
+            ("rootful-net policy check --network a/b", "contains \"/\""),
         ];
         for (line, expected) in cases {
             let error = parse(line).expect_err(line);

@@ -3,10 +3,12 @@
 pub(crate) mod completion;
 pub(crate) mod inspect;
 pub(crate) mod network;
+pub(crate) mod policy;
 pub(crate) mod port;
 pub(crate) mod ps;
 pub(crate) mod setup;
 pub(crate) mod teardown;
+pub(crate) mod write_files;
 
 use clap::Subcommand;
 
@@ -20,7 +22,9 @@ pub(crate) enum Command {
     Inspect(inspect::Inspect),
     Port(port::Port),
     Network(network::Network),
+    Policy(policy::Policy),
     Completion(completion::Completion),
+    WriteFiles(write_files::WriteFiles),
 }
 
 impl Command {
@@ -32,7 +36,9 @@ impl Command {
             Self::Inspect(inspect) => inspect.run().await,
             Self::Port(port) => port.run().await,
             Self::Network(network) => network.run().await,
+            Self::Policy(policy) => policy.run().await,
             Self::Completion(completion) => Ok(completion.run()),
+            Self::WriteFiles(write_files) => write_files.run(),
         }
     }
 }

@@ -4,9 +4,11 @@ use std::io;
 
 use crate::attached::LookupError;
 use crate::cidfile::CidfileError;
+use crate::command::policy::Denied;
 use crate::command::setup::ContainerError;
 use crate::namespace::NamespaceError;
 use crate::podman::PodmanError;
+use crate::resolver::ResolverError;
 use crate::service::ServiceError;
 
 /// How the program ends.
@@ -53,6 +55,10 @@ pub(crate) enum Error {
     #[error(transparent)]
     Podman(#[from] PodmanError),
     #[error(transparent)]
+    Resolver(#[from] ResolverError),
+    #[error(transparent)]
+    Policy(#[from] Denied),
+    #[error(transparent)]
     Service(#[from] ServiceError),
     #[error("cannot start an event loop")]
     Runtime(#[source] io::Error),
@@ -69,8 +75,19 @@ impl Error {
             Self::Lookup(error) => error.exit(),
             Self::Namespace(error) => error.exit(),
             Self::Podman(error) => error.exit(),
+            Self::Policy(Denied { .. }) => Exit::Denied,
             Self::Service(error) => error.exit(),
-            Self::Runtime(_) | Self::Output(_) => Exit::Failed,
+            Self::Resolver(_) | Self::Runtime(_) | Self::Output(_) => Exit::Failed,
+        }
+    }
+}
+
+impl Error {
+    /// What is the result all the same.
+    pub(crate) fn output(&self) -> &str {
+        match self {
+            Self::Policy(Denied { output }) => output,
+            _ => "",
         }
     }
 }

@@ -12,6 +12,7 @@ mod namespace;
 mod output;
 mod podman;
 mod ports;
+mod resolver;
 mod service;
 
 use std::io::{self, Write as _};
@@ -27,9 +28,9 @@ pub fn run() -> ExitCode {
     let exit = match run_command(Cli::parse()).and_then(|text| print(&text)) {
         Ok(()) => Exit::Done,
         Err(error) => {
-            let message = output::printable(&error::chain(&error));
-            // Where even stderr is gone, the exit code is all there is to say.
-            let _ = writeln!(io::stderr(), "Error: {message}");
+            // What cannot be printed changes nothing about the error.
+            let _ = print(error.output());
+            output::error(&error);
             error.exit()
         }
     };

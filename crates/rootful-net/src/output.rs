@@ -1,6 +1,11 @@
 //! How results look: tables for people, JSON for programs, and text from outside made safe for a terminal.
 
+use std::error::Error;
+use std::io::{self, Write as _};
+
 use serde::Serialize;
+
+use crate::error::chain;
 
 /// Two blanks between columns, as podman does it.
 const GAP: usize = 2;
@@ -16,6 +21,22 @@ pub(crate) fn printable(text: &str) -> String {
         }
     }
     out
+}
+
+/// Says on stderr why the command failed.
+pub(crate) fn error(error: &dyn Error) {
+    say("Error", error);
+}
+
+/// Says on stderr what did not succeed although the command did.
+pub(crate) fn warning(error: &dyn Error) {
+    say("Warning", error);
+}
+
+fn say(what: &str, error: &dyn Error) {
+    let message = printable(&chain(error));
+    // Where even stderr is gone, the exit code is all there is to say.
+    let _ = writeln!(io::stderr(), "{what}: {message}");
 }
 
 /// A table with left-aligned columns and a line for each row.

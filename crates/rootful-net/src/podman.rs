@@ -2,7 +2,9 @@
 //! that is handed over can be taken for an option.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::io;
+use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 use rootful_net_core::name::{ContainerName, NameError, quoted};
@@ -11,6 +13,8 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 
 use crate::error::Exit;
+
+mod pod;
 
 /// Why podman gave no answer, or a useless one.
 #[derive(Debug, thiserror::Error)]
@@ -22,39 +26,76 @@ pub(crate) enum PodmanError {
     NotInstalled,
     #[error("cannot run podman")]
     Run(#[source] io::Error),
-    #[error("container {container} does not exist; see 'podman ps --all'")]
+    #[error("container {container} does not exist, nor does such a pod; see 'podman ps --all --pod'")]
     NoSuchContainer { container: String },
-    #[error("podman cannot {task} container {container}: {message}")]
+    #[error("podman cannot {task} {kind} {name}: {message}")]
     Failed {
         task: &'static str,
-        container: String,
+        kind: Kind,
+        name: String,
         message: String,
     },
-    #[error("podman's description of container {container} is not understood")]
+    #[error("podman's description of {kind} {name} is not understood")]
     Json {
-        container: String,
+        kind: Kind,
+        name: String,
         source: serde_json::Error,
     },
-    #[error("podman describes {count} containers instead of container {container}")]
-    Count { container: String, count: usize },
-    #[error("podman gives a container an id that is none")]
-    Id(#[source] RequestError),
-    #[error("podman gives a container a name that is none")]
-    Name(#[source] NameError),
+    #[error("podman describes {count} {kind}s instead of {kind} {name}")]
+    Count {
+        kind: Kind,
+        name: String,
+        count: usize,
+    },
+    #[error("podman gives a {kind} an id that is none")]
+    Id {
+        kind: Kind,
+        source: RequestError,
+    },
+    #[error("podman gives a {kind} a name that is none")]
+    Name { kind: Kind, source: NameError },
+    #[error(
+        "pod \"{pod}\" has no infra container, so its containers have no network in common; \
+         set up each of them"
+    )]
+    NoInfra { pod: ContainerName },
 }
 
 impl PodmanError {
     pub(crate) fn exit(&self) -> Exit {
         match self {
             Self::NoSuchContainer { .. } => Exit::NotFound,
+            Self::NoInfra { .. } => Exit::Conflict,
             Self::NotInstalled
             | Self::Run(_)
             | Self::Failed { .. }
             | Self::Json { .. }
             | Self::Count { .. }
-            | Self::Id(_)
-            | Self::Name(_) => Exit::Failed,
+            | Self::Id { .. }
+            | Self::Name { .. } => Exit::Failed,
         }
+    }
+}
+
+/// What podman is asked about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Container,
+    Pod,
+}
+
+impl Kind {
+    fn command(self) -> &'static str {
+        match self {
+            Self::Container => "container",
+            Self::Pod => "pod",
+        }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.command())
     }
 }
 
@@ -65,6 +106,16 @@ pub(crate) struct Container {
     pub(crate) name: ContainerName,
     pub(crate) state: State,
     pub(crate) network: Network,
+    pub(crate) hosts: HostsFile,
+}
+
+/// Whose `/etc/hosts` is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum HostsFile {
+    /// Podman made it for the container.
+    Podmans,
+    /// It is the image's, or there is none.
+    Images,
 }
 
 /// Whether a container has a namespace.
@@ -89,19 +140,47 @@ pub(crate) enum Network {
     Other { description: String },
 }
 
-/// Asks for the container with this name, id or beginning of an id.
+/// Asks for the container with this name, id or beginning of an id. A pod is the container that holds its
+/// namespaces, and that container is called as the pod is.
 pub(crate) fn inspect(name: &str) -> Result<Container, PodmanError> {
-    let output = podman(&["container", "inspect", "--format", "json", "--", name])?;
+    if let Some(json) = described(Kind::Container, name)? {
+        let (container, pod) = parse(name, &json)?;
+        let Some(pod) = pod else {
+            return Ok(container);
+        };
+        let pod = pod::inspect(&pod)?;
+        return Ok(Container {
+            name: pod.name,
+            ..container
+        });
+    }
+    let pod = pod::inspect(name)?;
+    let infra = pod.infra.as_str();
+    let json = described(Kind::Container, infra)?.ok_or_else(|| no_such(infra))?;
+    let (container, _) = parse(infra, &json)?;
+    Ok(Container {
+        name: pod.name,
+        ..container
+    })
+}
+
+/// What podman says about a container or pod; nothing where there is none.
+fn described(kind: Kind, name: &str) -> Result<Option<Vec<u8>>, PodmanError> {
+    let output = podman(&[kind.command(), "inspect", "--format", "json", "--", name])?;
     if output.status.success() {
-        return parse(name, &output.stdout);
+        return Ok(Some(output.stdout));
     }
     // Every failure of inspect has the exit code 125; that of exists, podman-container-exists(1), is 1 only
     // for a container that is not there.
-    match podman(&["container", "exists", "--", name])?.status.code() {
-        Some(1) => Err(PodmanError::NoSuchContainer {
-            container: quoted(name),
-        }),
-        Some(_) | None => Err(failed("inspect", name, &output)),
+    match podman(&[kind.command(), "exists", "--", name])?.status.code() {
+        Some(1) => Ok(None),
+        Some(_) | None => Err(failed("inspect", kind, name, &output)),
+    }
+}
+
+fn no_such(name: &str) -> PodmanError {
+    PodmanError::NoSuchContainer {
+        container: quoted(name),
     }
 }
 
@@ -113,9 +192,18 @@ pub(crate) fn initialize(id: &ContainerId) -> Result<Container, PodmanError> {
         // Somebody else may have been faster, then podman complains about it.
         State::Alive { .. } => Ok(container),
         State::Created | State::Gone { .. } => {
-            Err(failed("initialize", container.name.as_str(), &output))
+            let name = container.name.as_str();
+            Err(failed("initialize", Kind::Container, name, &output))
         }
     }
+}
+
+/// A command that runs `program` as root of podman's user namespace, in which every id of the caller's
+/// containers is one.
+pub(crate) fn unshare(program: &Path) -> Command {
+    let mut command = Command::new("podman");
+    command.arg("unshare").arg(program);
+    command
 }
 
 fn podman(arguments: &[&str]) -> Result<Output, PodmanError> {
@@ -129,17 +217,18 @@ fn podman(arguments: &[&str]) -> Result<Output, PodmanError> {
     })
 }
 
-fn failed(task: &'static str, container: &str, output: &Output) -> PodmanError {
+fn failed(task: &'static str, kind: Kind, name: &str, output: &Output) -> PodmanError {
     let stderr = String::from_utf8_lossy(&output.stderr);
     PodmanError::Failed {
         task,
-        container: quoted(container),
+        kind,
+        name: quoted(name),
         message: last_message(&stderr),
     }
 }
 
 /// The last line of podman's stderr, which is where it says what failed, after all warnings.
-fn last_message(stderr: &str) -> String {
+pub(crate) fn last_message(stderr: &str) -> String {
     let last = stderr
         .lines()
         .rev()
@@ -157,6 +246,12 @@ struct InspectedContainer {
     state: InspectedState,
     host_config: InspectedHostConfig,
     network_settings: Option<InspectedNetworkSettings>,
+    #[serde(default)]
+    hosts_path: String,
+    #[serde(default)]
+    pod: String,
+    #[serde(default)]
+    is_infra: bool,
 }
 
 #[derive(Deserialize)]
@@ -179,28 +274,40 @@ struct InspectedNetworkSettings {
     networks: Option<BTreeMap<String, IgnoredAny>>,
 }
 
-fn parse(name: &str, json: &[u8]) -> Result<Container, PodmanError> {
+/// A container, and the pod whose namespaces it holds, if it does.
+fn parse(name: &str, json: &[u8]) -> Result<(Container, Option<String>), PodmanError> {
+    let kind = Kind::Container;
     let containers: Vec<InspectedContainer> =
         serde_json::from_slice(json).map_err(|source| PodmanError::Json {
-            container: quoted(name),
+            kind,
+            name: quoted(name),
             source,
         })?;
     let [container] = <[_; 1]>::try_from(containers).map_err(|containers| PodmanError::Count {
-        container: quoted(name),
+        kind,
+        name: quoted(name),
         count: containers.len(),
     })?;
     let networks = container
         .network_settings
         .and_then(|settings| settings.networks);
-    Ok(Container {
-        id: container.id.parse().map_err(PodmanError::Id)?,
-        name: container.name.parse().map_err(PodmanError::Name)?,
+    let pod = container.is_infra.then_some(container.pod);
+    let id = container.id.parse();
+    let name = container.name.parse();
+    let container = Container {
+        id: id.map_err(|source| PodmanError::Id { kind, source })?,
+        name: name.map_err(|source| PodmanError::Name { kind, source })?,
         state: state(container.state),
         network: network(
             container.host_config.network_mode,
             networks.unwrap_or_default(),
         ),
-    })
+        hosts: match container.hosts_path.is_empty() {
+            true => HostsFile::Images,
+            false => HostsFile::Podmans,
+        },
+    };
+    Ok((container, pod))
 }
 
 fn state(state: InspectedState) -> State {
@@ -265,7 +372,7 @@ mod tests {
                 &format!(r#""Status": "{status}""#),
             )
             .replace(r#""Pid": 0"#, &format!(r#""Pid": {pid}"#));
-        parse("web", json.as_bytes()).expect("valid")
+        parse("web", json.as_bytes()).expect("valid").0
     }
 
     fn with_network(mode: &str, networks: &str) -> Network {
@@ -278,7 +385,7 @@ mod tests {
                 r#""SandboxKey": """#,
                 &format!(r#""SandboxKey": "", "Networks": {networks}"#),
             );
-        parse("web", json.as_bytes()).expect("valid").network
+        parse("web", json.as_bytes()).expect("valid").0.network
     }
 
     #[test]
@@ -288,8 +395,22 @@ mod tests {
             name: "web".parse().expect("a name"),
             state: State::Created,
             network: Network::None,
+            hosts: HostsFile::Images,
         };
-        assert_eq!(parse("web", CREATED.as_bytes()).expect("valid"), expected);
+        let read = parse("web", CREATED.as_bytes()).expect("valid");
+        assert_eq!(read, (expected, None));
+    }
+
+    #[test]
+    fn the_container_that_holds_a_pods_namespaces_is_told_from_its_members() {
+        let pod = |infra: &str| {
+            let json = CREATED
+                .replace(r#""Pod": """#, r#""Pod": "7a4b""#)
+                .replace(r#""IsInfra": false"#, infra);
+            parse("web", json.as_bytes()).expect("valid").1
+        };
+        assert_eq!(pod(r#""IsInfra": true"#).as_deref(), Some("7a4b"));
+        assert_eq!(pod(r#""IsInfra": false"#), None);
     }
 
     #[test]

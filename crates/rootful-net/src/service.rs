@@ -11,8 +11,9 @@ use zbus::{Connection, OwnedObjectPath, fdo};
 
 use crate::error::Exit;
 
-/// How long a call may take. An attach takes milliseconds, starting the service a second.
-const DEADLINE: Duration = Duration::from_secs(30);
+/// How long a call may take. An attach takes milliseconds, starting the service a second, and whoever is asked
+/// for a password has more than a minute to find it.
+const DEADLINE: Duration = Duration::from_secs(120);
 
 /// The service on the system bus.
 #[derive(Debug)]

@@ -2,29 +2,38 @@
 //! decide, the kernel crate act and the store remember; it decides nothing itself.
 
 mod change;
+mod policy;
 mod start;
+
+use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::{Stream, StreamExt as _};
 use rootful_net_core::attachment::{Attachment, AttachmentId, Holder, NamespaceId};
 use rootful_net_core::catalogue::Catalogue;
 use rootful_net_core::derivation::AddressKey;
+use rootful_net_core::dns;
 use rootful_net_core::ledger::Ledger;
 use rootful_net_core::name::ContainerName;
 use rootful_net_core::ownership::Owner;
 use rootful_net_core::planner::World;
-use rootful_net_core::policy::{Caller, Policy};
+use rootful_net_core::policy::Caller;
 use rootful_net_core::request::{AttachRequest, ContainerId, OnConflict};
 use rootful_net_dbus::{Error, Result};
 use rootful_net_kernel::{Kernel, LinkEvent, Namespace};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, oneshot};
 
+use crate::dns::NameServer;
+use crate::fair_queue::{FairQueue, Line};
 use crate::service::Objects;
 use crate::store::Store;
 
+use policy::PolicyInForce;
+
+pub(crate) use policy::{Checked, Shown};
 pub(crate) use start::start;
 
-/// How many requests may wait; more are told that the service is busy.
-const QUEUE_LENGTH: usize = 256;
+/// How many requests of one user may wait; more are told that the service is busy.
+const QUEUE_LENGTH: usize = 64;
 
 /// A verified request to attach.
 #[derive(Debug)]
@@ -39,6 +48,31 @@ pub(crate) struct Attach {
     pub(crate) request: AttachRequest,
     /// What to do where it is attached already.
     pub(crate) on_conflict: OnConflict,
+    /// Which state of the policy polkit gave its consent for.
+    pub(crate) consent: Option<u64>,
+}
+
+/// What came of a request to attach.
+#[derive(Debug)]
+pub(crate) enum Attached {
+    /// It is attached.
+    Done {
+        /// As this.
+        id: AttachmentId,
+        /// Whether that is new.
+        changed: bool,
+        /// The grants that allowed it.
+        grants: Vec<String>,
+    },
+    /// Polkit is to be asked, and the request to be made again with its consent.
+    AskPolkit {
+        /// The request.
+        attach: Box<Attach>,
+        /// The state of the policy that says so.
+        generation: u64,
+        /// The grants that say so.
+        grants: Vec<String>,
+    },
 }
 
 /// Which attachments are to be detached.
@@ -62,42 +96,91 @@ pub(crate) enum Selection {
 }
 
 enum Command {
-    Attach(Attach, oneshot::Sender<Result<(AttachmentId, bool)>>),
-    Plan(Attach, oneshot::Sender<Result<String>>),
+    Attach(Box<Attach>, oneshot::Sender<Result<Attached>>),
+    Plan(Box<Attach>, oneshot::Sender<Result<String>>),
     Detach(Selection, oneshot::Sender<Result<Vec<Attachment>>>),
+    Reload(oneshot::Sender<Result<()>>),
+    Check(Caller, Box<AttachRequest>, oneshot::Sender<Result<Checked>>),
+    Show(Caller, oneshot::Sender<Result<Shown>>),
 }
 
-/// Where requests are handed to the engine.
-#[derive(Clone, Debug)]
+/// Where requests are handed to the engine. Users take turns.
+#[derive(Clone, Default)]
 pub(crate) struct EngineHandle {
-    commands: mpsc::Sender<Command>,
+    waiting: Arc<Mutex<FairQueue<Command>>>,
+    changed: Arc<Notify>,
+}
+
+impl std::fmt::Debug for EngineHandle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("EngineHandle").finish_non_exhaustive()
+    }
 }
 
 impl EngineHandle {
-    /// Attaches; answers with the attachment and whether anything changed.
-    pub(crate) async fn attach(&self, attach: Attach) -> Result<(AttachmentId, bool)> {
-        self.ask(|reply| Command::Attach(attach, reply)).await
+    /// Attaches, or says that polkit is to be asked first.
+    pub(crate) async fn attach(&self, line: Line, attach: Box<Attach>) -> Result<Attached> {
+        self.ask(line, |reply| Command::Attach(attach, reply)).await
     }
 
     /// Says what attaching would do.
-    pub(crate) async fn plan(&self, attach: Attach) -> Result<String> {
-        self.ask(|reply| Command::Plan(attach, reply)).await
+    pub(crate) async fn plan(&self, line: Line, attach: Box<Attach>) -> Result<String> {
+        self.ask(line, |reply| Command::Plan(attach, reply)).await
     }
 
     /// Detaches; answers with what was attached.
-    pub(crate) async fn detach(&self, selection: Selection) -> Result<Vec<Attachment>> {
-        self.ask(|reply| Command::Detach(selection, reply)).await
+    pub(crate) async fn detach(&self, line: Line, selection: Selection) -> Result<Vec<Attachment>> {
+        self.ask(line, |reply| Command::Detach(selection, reply)).await
     }
 
-    async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<Result<T>>) -> Command) -> Result<T> {
+    /// Reads the policy again and puts it in force, if it is one.
+    pub(crate) async fn reload(&self) -> Result<()> {
+        self.ask(Line::User(0), Command::Reload).await
+    }
+
+    /// Says what the policy in force says of a request.
+    pub(crate) async fn check(
+        &self,
+        line: Line,
+        caller: Caller,
+        request: Box<AttachRequest>,
+    ) -> Result<Checked> {
+        self.ask(line, |reply| Command::Check(caller, request, reply)).await
+    }
+
+    /// Says which policy is in force for this user.
+    pub(crate) async fn show(&self, line: Line, caller: Caller) -> Result<Shown> {
+        self.ask(line, |reply| Command::Show(caller, reply)).await
+    }
+
+    async fn ask<T>(
+        &self,
+        line: Line,
+        command: impl FnOnce(oneshot::Sender<Result<T>>) -> Command,
+    ) -> Result<T> {
         let (reply, answer) = oneshot::channel();
-        self.commands.try_send(command(reply)).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => Error::Unavailable(format!(
-                "{QUEUE_LENGTH} requests are waiting already; try again later"
-            )),
-            mpsc::error::TrySendError::Closed(_) => stopping(),
-        })?;
+        {
+            let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+            if waiting.line(line).count() >= QUEUE_LENGTH {
+                return Err(Error::Unavailable(format!(
+                    "{QUEUE_LENGTH} requests of this user are waiting already; try again later"
+                )));
+            }
+            waiting.push(line, command(reply));
+        }
+        self.changed.notify_one();
         answer.await.map_err(|_| stopping())?
+    }
+
+    async fn next(&self) -> Command {
+        loop {
+            let changed = self.changed.notified();
+            let next = self.waiting.lock().unwrap_or_else(PoisonError::into_inner).pop(|_| true);
+            match next {
+                Some((_, command)) => return command,
+                None => changed.await,
+            }
+        }
     }
 }
 
@@ -110,23 +193,22 @@ pub(crate) struct Engine {
     kernel: Kernel,
     store: Store,
     catalogue: Catalogue,
-    policy: Policy,
+    policy: PolicyInForce,
     key: AddressKey,
     ledger: Ledger,
     objects: Objects,
-    commands: mpsc::Receiver<Command>,
+    name_server: NameServer,
+    handle: EngineHandle,
 }
 
 impl Engine {
-    /// Makes changes until nobody can ask for any more.
+    /// Makes changes for as long as it is polled.
     pub(crate) async fn run(mut self, link_events: impl Stream<Item = LinkEvent>) {
         let mut link_events = std::pin::pin!(link_events);
         loop {
+            let handle = self.handle.clone();
             tokio::select! {
-                command = self.commands.recv() => match command {
-                    Some(command) => self.obey(command).await,
-                    None => break,
-                },
+                command = handle.next() => self.obey(command).await,
                 Some(event) = link_events.next() => self.notice(event).await,
             }
         }
@@ -142,7 +224,8 @@ impl Engine {
         match command {
             Command::Attach(attach, reply) => {
                 let (answer, afterwards) = self.attach(attach).await;
-                let _ = reply.send(answer);
+                self.objects.then(move || _ = reply.send(answer));
+                self.publish_names();
                 self.finish(&afterwards);
             }
             Command::Plan(attach, reply) => {
@@ -150,10 +233,25 @@ impl Engine {
             }
             Command::Detach(selection, reply) => {
                 let (answer, afterwards) = self.detach(&selection).await;
-                let _ = reply.send(answer);
+                self.objects.then(move || _ = reply.send(answer));
+                self.publish_names();
                 self.finish(&afterwards);
             }
+            Command::Reload(reply) => {
+                let _ = reply.send(self.reload());
+            }
+            Command::Check(caller, request, reply) => {
+                let _ = reply.send(Ok(self.check(&caller, &request)));
+            }
+            Command::Show(caller, reply) => {
+                let _ = reply.send(Ok(self.show(&caller)));
+            }
         }
+    }
+
+    /// Has the names of what is attached now served.
+    fn publish_names(&self) {
+        self.name_server.serve(dns::records(&self.catalogue, &self.ledger));
     }
 
     async fn notice(&mut self, event: LinkEvent) {

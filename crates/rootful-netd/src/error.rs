@@ -29,9 +29,9 @@ pub(crate) fn plan_error(error: &PlanError) -> Error {
     let message = error.to_string();
     match error {
         PlanError::UnknownNetwork { .. } => Error::NotFound(message),
-        PlanError::AddressUnusable { .. } | PlanError::NothingToPublishTo { .. } => {
-            Error::InvalidArgument(message)
-        }
+        PlanError::AddressUnusable { .. }
+        | PlanError::AliasDotted { .. }
+        | PlanError::NothingToPublishTo { .. } => Error::InvalidArgument(message),
         PlanError::AddressExhausted { .. } => Error::AddressExhausted(message),
         PlanError::NamespaceInUse { .. }
         | PlanError::AttachedAs { .. }
@@ -39,6 +39,8 @@ pub(crate) fn plan_error(error: &PlanError) -> Error {
         | PlanError::NameInUse { .. }
         | PlanError::AddressTaken { .. }
         | PlanError::MacTaken { .. }
+        | PlanError::AliasTaken { .. }
+        | PlanError::NamePort { .. }
         | PlanError::InterfaceTaken { .. }
         | PlanError::PortTaken { .. }
         | PlanError::PortListening { .. }
@@ -54,8 +56,9 @@ pub(crate) fn denied(denied: &Denied) -> Error {
         Denied::Network { .. }
         | Denied::Port { .. }
         | Denied::HostAddress { .. }
-        | Denied::StaticAddress { .. } => Error::NotAuthorized(message),
-        Denied::Quota { .. } => Error::QuotaExceeded(message),
+        | Denied::StaticAddress { .. }
+        | Denied::Alias { .. } => Error::NotAuthorized(message),
+        Denied::Quota { .. } | Denied::Limit { .. } => Error::QuotaExceeded(message),
     }
 }
 

@@ -2,14 +2,20 @@
 //! done and has the kernel crate do it, one change at a time.
 
 mod authority;
+mod decision_log;
 mod directories;
+mod dns;
 mod engine;
 mod error;
+mod fair_queue;
+mod gate;
 mod log;
 mod networks;
 mod policy_files;
+mod polkit;
 mod service;
 mod store;
+mod user_database;
 
 use std::process::ExitCode;
 

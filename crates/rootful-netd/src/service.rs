@@ -7,12 +7,15 @@ mod objects;
 
 use anyhow::Context as _;
 use rootful_net_dbus::name::{BUS_NAME, MANAGER_PATH};
-use tokio::signal::unix::{SignalKind, signal};
+use sd_notify::NotifyState;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use zbus::fdo::{ObjectManager, RequestNameFlags};
 
 pub(crate) use objects::Objects;
 
-use crate::engine;
+use crate::authority::Authority;
+use crate::engine::{self, EngineHandle};
+use crate::{decision_log, gate};
 use manager::Manager;
 
 /// Serves until it is told to stop. Attachments stay as they are then.
@@ -20,14 +23,18 @@ use manager::Manager;
 /// # Errors
 /// The service cannot start.
 pub(crate) async fn serve() -> anyhow::Result<()> {
+    // Before anybody is told that the service is ready: who is told may stop it at once.
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let hangup = signal(SignalKind::hangup())?;
     // From here on, so that no removal is missed while the records are read.
     let link_events = rootful_net_kernel::link_removals()?;
-    let connection =
-        zbus::connection::Builder::system().build().await.context("no system bus")?;
+    let (connection, gate) = gate::connect().await.context("no system bus")?;
+    let authority = Authority::new(gate, connection.clone());
     let server = connection.object_server();
     server.at(MANAGER_PATH, ObjectManager).await?;
-    let (engine, handle) = engine::start(&connection).await?;
-    server.at(MANAGER_PATH, Manager::new(handle)).await?;
+    let (engine, handle) = engine::start(&connection, authority.clone()).await?;
+    server.at(MANAGER_PATH, Manager::new(handle.clone(), authority)).await?;
     // Only now can there be calls: a name that is owned is a service that is ready.
     connection
         .request_name_with_flags(BUS_NAME, RequestNameFlags::DO_NOT_QUEUE)
@@ -40,8 +47,8 @@ pub(crate) async fn serve() -> anyhow::Result<()> {
     );
     // Without systemd there is nobody to tell.
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::spawn(reload_when_told(handle, hangup));
+    tokio::spawn(summarize_decisions());
     tokio::select! {
         () = engine.run(link_events) => {}
         _ = terminate.recv() => {}
@@ -49,4 +56,23 @@ pub(crate) async fn serve() -> anyhow::Result<()> {
     }
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
     Ok(())
+}
+
+/// Reads the policy again at each SIGHUP. What is wrong with it is in the log, and the old one in force.
+async fn reload_when_told(engine: EngineHandle, mut hangup: Signal) {
+    while hangup.recv().await.is_some() {
+        let mut reloading = vec![NotifyState::Reloading];
+        reloading.extend(NotifyState::monotonic_usec_now());
+        let _ = sd_notify::notify(&reloading);
+        // The engine logs how it went.
+        let _ = engine.reload().await;
+        let _ = sd_notify::notify(&[NotifyState::Ready]);
+    }
+}
+
+async fn summarize_decisions() {
+    loop {
+        tokio::time::sleep(decision_log::SUMMARY).await;
+        decision_log::summarize();
+    }
 }

@@ -3,6 +3,8 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
 use super::NetworkProblem;
 use crate::derivation::Derivation;
 use crate::name::quoted;
@@ -19,12 +21,58 @@ pub enum Isolate {
     Strict,
 }
 
+/// Which services of the host containers reach, at whichever of its addresses.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum HostAccess {
+    /// All of them.
+    All,
+    /// Names, at the gateway.
+    #[default]
+    Dns,
+    /// None.
+    None,
+}
+
+/// Whether containers on one network reach each other.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum Neighbours {
+    /// They do.
+    #[default]
+    Reachable,
+    /// They only reach the host, and what lies behind it.
+    Isolated,
+}
+
+/// How many connections each address of a container may have where the network does not say: enough for a
+/// busy proxy, and one in 64 of what a host with 8 GiB tracks in all (`net.netfilter.nf_conntrack_max`).
+pub const DEFAULT_CONNECTION_LIMIT: u32 = 4096;
+
 /// What the options of a network say.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Options {
     pub(super) mtu: Option<u16>,
     pub(super) isolate: Isolate,
+    pub(super) neighbours: Neighbours,
+    pub(super) host_access: HostAccess,
+    /// `None` for no limit.
+    pub(super) connection_limit: Option<u32>,
     pub(super) derivation: Derivation,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            mtu: None,
+            isolate: Isolate::default(),
+            neighbours: Neighbours::default(),
+            host_access: HostAccess::default(),
+            connection_limit: Some(DEFAULT_CONNECTION_LIMIT),
+            derivation: Derivation::default(),
+        }
+    }
 }
 
 struct OptionRow {
@@ -65,6 +113,60 @@ const OPTIONS: &[OptionRow] = &[
             Isolate::Off => None,
             Isolate::On => Some("true".into()),
             Isolate::Strict => Some("strict".into()),
+        },
+    },
+    OptionRow {
+        name: "isolate_containers",
+        accepted: "true, false",
+        read: |options, text| {
+            options.neighbours = match text {
+                "true" | "1" => Neighbours::Isolated,
+                "false" | "0" => Neighbours::Reachable,
+                _ => return None,
+            };
+            Some(())
+        },
+        write: |options| match options.neighbours {
+            Neighbours::Reachable => None,
+            Neighbours::Isolated => Some("true".into()),
+        },
+    },
+    OptionRow {
+        name: "host_access",
+        accepted: "all, dns, none",
+        read: |options, text| {
+            options.host_access = match text {
+                "all" => HostAccess::All,
+                "dns" => HostAccess::Dns,
+                "none" => HostAccess::None,
+                _ => return None,
+            };
+            Some(())
+        },
+        write: |options| match options.host_access {
+            HostAccess::All => Some("all".into()),
+            HostAccess::Dns => None,
+            HostAccess::None => Some("none".into()),
+        },
+    },
+    OptionRow {
+        name: "connection_limit",
+        accepted: "1 to 1000000, or none",
+        read: |options, text| {
+            options.connection_limit = match text {
+                "none" => None,
+                _ => {
+                    let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+                    let limit = text.parse().ok().filter(|_| digits)?;
+                    Some((1..=1_000_000).contains(&limit).then_some(limit)?)
+                }
+            };
+            Some(())
+        },
+        write: |options| match options.connection_limit {
+            Some(DEFAULT_CONNECTION_LIMIT) => None,
+            Some(limit) => Some(limit.to_string()),
+            None => Some("none".into()),
         },
     },
     OptionRow {

@@ -5,9 +5,10 @@ use std::collections::BTreeSet;
 use super::address::{addresses, attachment_id, host_link, mac};
 use super::detach::{forget_flows, idle_bridges, released_rules};
 use super::forward::forwards;
-use super::{Change, PlanError, World, bridge, rebuild};
+use super::{Change, PlanError, World, bridge, tables};
 use crate::attachment::{Attachment, AttachmentId, Holder, Interface, NamespaceId};
 use crate::derivation::link_local;
+use crate::dns;
 use crate::link::{InterfaceSetup, Veth};
 use crate::name::{InterfaceName, NetworkName};
 use crate::network::Network;
@@ -15,7 +16,7 @@ use crate::observed::{LinkKind, Observed, Query};
 use crate::plan::{Plan, Step};
 use crate::policy::Authorized;
 use crate::request::{AttachRequest, NetworkRequest, OnConflict};
-use crate::ruleset::{self, Element, TableName, Transaction, attachment_elements, network_elements};
+use crate::ruleset::{self, Element, Transaction};
 
 /// What an authorized request comes to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -128,7 +129,7 @@ fn is_unchanged(
     existing.namespace() == namespace
         && existing.request() == request
         && is_alive(existing, observed)
-        && observed.tables.contains(&TableName::INET)
+        && tables::are_there(observed)
 }
 
 fn check_conflict(
@@ -231,7 +232,9 @@ fn interfaces(
                 container_link: name.clone(),
                 container_mac,
                 mtu: network.mtu(),
+                neighbours: network.neighbours(),
             },
+            connection_limit: network.connection_limit(),
             setup: InterfaceSetup {
                 name,
                 addresses,
@@ -239,6 +242,7 @@ fn interfaces(
                 default_routers,
             },
             aliases: asked.aliases.clone(),
+            names: dns::served(world.ledger, network, holder, request, asked)?,
         });
     }
     Ok(interfaces)
@@ -265,7 +269,7 @@ fn plan(
 ) -> Result<Plan, PlanError> {
     let is_kept = |interface: &Interface| {
         observed.links.contains_key(interface.veth.host_link.as_str())
-            && kept_from.is_some_and(|existing| existing.interfaces().contains(interface))
+            && kept_from.is_some_and(|existing| has_link(existing, interface))
     };
     let mut steps = Vec::new();
     for network in networks {
@@ -273,7 +277,7 @@ fn plan(
     }
     steps.extend(bridge::forwarding_steps(observed, networks));
     let old = existing.into_iter().flat_map(Attachment::interfaces);
-    steps.extend(old.filter(|old| !(is_kept(old) && attachment.interfaces().contains(old))).map(
+    steps.extend(old.filter(|old| !(is_kept(old) && has_link(attachment, old))).map(
         |old| match kept_from {
             Some(_) if observed.links.contains_key(old.veth.host_link.as_str()) => {
                 Step::Unplug { veth: old.veth.clone(), setup: old.setup.clone() }
@@ -300,6 +304,10 @@ fn plan(
     Ok(Plan { steps, afterwards })
 }
 
+fn has_link(attachment: &Attachment, interface: &Interface) -> bool {
+    attachment.interfaces().iter().any(|own| own.is_same_link(interface))
+}
+
 /// Only what differs from the attachment in whose place this one comes changes, in one transaction.
 fn rules(
     world: World<'_>,
@@ -308,16 +316,16 @@ fn rules(
     existing: Option<&Attachment>,
     attachment: &Attachment,
 ) -> Transaction {
-    if !observed.tables.contains(&TableName::INET) {
+    if !tables::are_there(observed) {
         let others = world.ledger.attachments();
         let others = others.filter(|other| Some(other.id()) != existing.map(Attachment::id));
-        return rebuild::transaction(world.catalogue, others.chain([attachment]));
+        return tables::anew(world, others.chain([attachment]));
     }
-    let wanted: BTreeSet<Element> = attachment_elements(attachment).into_iter().collect();
+    let wanted: BTreeSet<Element> = tables::of_attachment(attachment).into_iter().collect();
     let present: BTreeSet<Element> =
-        existing.map(attachment_elements).into_iter().flatten().collect();
+        existing.map(tables::of_attachment).into_iter().flatten().collect();
     let begun = networks.iter().filter(|network| world.ledger.members(network.name()) == 0);
-    let begun = begun.flat_map(|network| network_elements(network));
+    let begun = begun.flat_map(|network| tables::of_network(world, network));
     let remaining: Vec<_> = networks.iter().map(|network| network.name()).collect();
     let removed = present.difference(&wanted).cloned();
     let ended = existing.map(|existing| released_rules(world, existing, &remaining));

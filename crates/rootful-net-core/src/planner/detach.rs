@@ -2,42 +2,52 @@
 
 use std::collections::BTreeSet;
 
-use super::{Change, World};
+use super::{Change, World, tables};
 use crate::attachment::Attachment;
 use crate::name::NetworkName;
 use crate::observed::{Observed, Query};
 use crate::plan::{Flows, Plan, Step};
 use crate::publish::Protocol;
-use crate::ruleset::{self, Element, TableName, Transaction, attachment_elements, network_elements};
+use crate::ruleset::Element;
 
 /// What must be observed to detach.
 pub fn detach_query() -> Query {
-    Query { tables: true, ..Query::default() }
+    Query {
+        tables: true,
+        ..Query::default()
+    }
 }
 
 /// Takes the attachment out of service; its links, and the bridges and tables that nobody needs any more,
 /// go afterwards.
 pub fn detach(world: World<'_>, observed: &Observed, attachment: &Attachment) -> Change {
-    let mut steps = Vec::new();
+    // Without an element of its own, a port is closed; when it is none of ours any more, its link is gone.
+    let ports = tables::ports(attachment, attachment.interfaces());
+    let own = tables::of_attachment(attachment).into_iter();
+    let own = own.filter(|element| !ports.contains(element));
+    let steps = tables::removal_of(observed, own.chain(released_rules(world, attachment, &[])));
     let mut afterwards = forget_flows([attachment]);
-    let links = attachment.interfaces().iter().map(|interface| &interface.veth.host_link);
+    let links = attachment
+        .interfaces()
+        .iter()
+        .map(|interface| &interface.veth.host_link);
     afterwards.extend(links.cloned().map(Step::DeleteLink));
-    if observed.tables.contains(&TableName::INET) {
-        let own = attachment_elements(attachment).into_iter();
-        let elements = own.chain(released_rules(world, attachment, &[]));
-        let rules: Transaction = elements.map(ruleset::Change::DeleteElement).collect();
-        if !rules.is_empty() {
-            steps.push(Step::ChangeRules(rules));
-        }
-        if world.ledger.attachments().all(|other| other.id() == attachment.id()) {
-            // The kernel takes 20 ms for a table and half a millisecond for its elements.
-            let table = ruleset::Change::DeleteTable(TableName::INET);
-            afterwards.push(Step::ChangeRules(Transaction::new(vec![table])));
-        }
+    if world
+        .ledger
+        .attachments()
+        .all(|other| other.id() == attachment.id())
+    {
+        // The kernel takes 20 ms for a table and half a millisecond for its elements.
+        afterwards.extend(tables::removal(observed));
+    } else {
+        afterwards.extend(tables::removal_of(observed, ports));
     }
     afterwards.extend(idle_bridges(world, attachment, &[]));
     Change {
-        plan: Plan { steps, afterwards },
+        plan: Plan {
+            steps: steps.into_iter().collect(),
+            afterwards,
+        },
         released: vec![attachment.id().clone()],
         attached: None,
     }
@@ -49,9 +59,12 @@ fn ended<'a>(
     attachment: &'a Attachment,
     remaining: &'a [&NetworkName],
 ) -> impl Iterator<Item = &'a crate::network::Network> {
-    let networks = attachment.interfaces().iter().map(|interface| &interface.network);
-    let ended = networks
-        .filter(move |name| !remaining.contains(name) && world.ledger.members(name) <= 1);
+    let networks = attachment
+        .interfaces()
+        .iter()
+        .map(|interface| &interface.network);
+    let ended =
+        networks.filter(move |name| !remaining.contains(name) && world.ledger.members(name) <= 1);
     ended.filter_map(move |name| world.catalogue.get(name))
 }
 
@@ -61,7 +74,7 @@ pub(super) fn released_rules<'a>(
     attachment: &'a Attachment,
     remaining: &'a [&NetworkName],
 ) -> impl Iterator<Item = Element> + 'a {
-    ended(world, attachment, remaining).flat_map(network_elements)
+    ended(world, attachment, remaining).flat_map(move |network| tables::of_network(world, network))
 }
 
 /// The removal of bridges whose networks end with this attachment.
@@ -71,7 +84,9 @@ pub(super) fn idle_bridges(
     remaining: &[&NetworkName],
 ) -> Vec<Step> {
     let bridges = ended(world, attachment, remaining);
-    bridges.map(|network| Step::DeleteLink(network.interface().clone())).collect()
+    bridges
+        .map(|network| Step::DeleteLink(network.interface().clone()))
+        .collect()
 }
 
 /// Has the flows routed afresh that were addressed to the ports of these attachments, when they come or go:

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use crate::mac::MacAddress;
-use crate::name::{ContainerName, InterfaceName, NetworkName};
+use crate::name::{Alias, ContainerName, InterfaceName, NetworkName};
 use crate::publish::{HostAddress, Port, Protocol};
 
 /// Says why a request that is allowed cannot be carried out.
@@ -75,6 +75,22 @@ pub enum PlanError {
         /// Who has it, if it is the same user's.
         holder: Option<ContainerName>,
     },
+    /// Containers of another user have the name.
+    #[error("alias \"{alias}\" on network \"{network}\" belongs to a container of another user; choose another")]
+    AliasTaken {
+        /// The alias.
+        alias: Alias,
+        /// The network.
+        network: NetworkName,
+    },
+    /// The alias could stand for a name of the Internet.
+    #[error("alias \"{alias}\" on network \"{network}\" has a dot: on a network that users share it could stand for a name of the Internet; accepted is one label of up to 63 letters, digits, '_' and '-'")]
+    AliasDotted {
+        /// The alias.
+        alias: Alias,
+        /// The network.
+        network: NetworkName,
+    },
     /// Every address is taken.
     #[error("every address of {subnet} on network \"{network}\" is taken")]
     AddressExhausted {
@@ -88,6 +104,18 @@ pub enum PlanError {
     InterfaceTaken {
         /// The interface.
         interface: InterfaceName,
+    },
+    /// The port is the one at which containers ask for names.
+    #[error("port {port}/{protocol} on {gateway} is where containers of network \"{network}\" ask for names; publish it on another address")]
+    NamePort {
+        /// The port.
+        port: Port,
+        /// The protocol.
+        protocol: Protocol,
+        /// The address.
+        gateway: IpAddr,
+        /// The network.
+        network: NetworkName,
     },
     /// Another attachment publishes the port.
     #[error("port {port}/{protocol} {}; see 'rootful-net ps --all'", published_by(holder))]

@@ -7,6 +7,7 @@ use super::address::known_name;
 use super::{PlanError, World};
 use crate::attachment::{Forward, Holder, Interface};
 use crate::derivation::{Subject, port_candidates};
+use crate::dns;
 use crate::name::NetworkName;
 use crate::observed::Observed;
 use crate::policy::Authorized;
@@ -126,6 +127,7 @@ fn check_free(
     forward: &Forward,
 ) -> Result<(), PlanError> {
     let Forward { protocol, host_address, host_port: port, .. } = *forward;
+    check_name_port(world, forward)?;
     let mut users = world.ledger.port_user(protocol, host_address, port);
     if let Some((other, _)) = users.find(|(other, _)| other.holder() != *holder) {
         let holder = known_name(holder, other.holder());
@@ -135,6 +137,27 @@ fn check_free(
         return Err(PlanError::PortListening { port, protocol, uid });
     }
     Ok(())
+}
+
+/// The gateways' name port has its own place among the published ports.
+fn check_name_port(world: World<'_>, forward: &Forward) -> Result<(), PlanError> {
+    let gateway = match forward.host_address {
+        HostAddress::Ipv4(address) => IpAddr::V4(address),
+        HostAddress::Ipv6(address) => IpAddr::V6(address),
+        HostAddress::Any | HostAddress::AnyIpv4 | HostAddress::AnyIpv6 => return Ok(()),
+    };
+    let (protocol, port) = (forward.protocol, forward.host_port);
+    if port != dns::QUERY_PORT || !dns::PROTOCOLS.contains(&protocol) {
+        return Ok(());
+    }
+    let mut networks = world.catalogue.networks();
+    match networks.find(|network| dns::name_servers(network).any(|server| server == gateway)) {
+        Some(network) => {
+            let network = network.name().clone();
+            Err(PlanError::NamePort { port, protocol, gateway, network })
+        }
+        None => Ok(()),
+    }
 }
 
 fn listening(

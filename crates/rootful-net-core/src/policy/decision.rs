@@ -1,10 +1,14 @@
 //! The decision on one request.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+use std::fmt::{self, Display, Formatter};
 
-use super::{Grant, Policy, PortSpan};
+use super::denied::Denied;
+use super::examine::{Outcome, examine};
+use super::usage::Usage;
+use super::{Authorize, Grant, Policy};
 use crate::name::NetworkName;
-use crate::publish::{HostAddress, Port, Protocol, RequestedForward};
+use crate::publish::{HostAddress, Port, Protocol};
 use crate::request::AttachRequest;
 
 /// Who asks, as the bus and the system's user database say.
@@ -34,11 +38,32 @@ impl Caller {
     }
 }
 
-/// What the owner of a namespace holds already, apart from what the request replaces.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Usage {
-    /// Attachments.
-    pub attachments: u32,
+impl Display for Caller {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match &self.user_name {
+            Some(name) => f.write_str(name),
+            None => self.uid.fmt(f),
+        }
+    }
+}
+
+/// Whether polkit has said yes to this very request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Consent {
+    /// It was not asked yet.
+    NotAsked,
+    /// It said yes.
+    Given,
+}
+
+/// What the policy says of a request that it does not deny.
+#[must_use = "what was decided is to be done"]
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// It is allowed.
+    Allowed(Authorized<AttachRequest>),
+    /// It is allowed if polkit says so, because of the grants with these sources.
+    AskPolkit(Vec<String>),
 }
 
 /// A request that the policy allows. Only [`authorize`] makes one.
@@ -47,7 +72,8 @@ pub struct Usage {
 pub struct Authorized<T> {
     request: T,
     owner: u32,
-    grants: Rights,
+    rights: Rights,
+    sources: Vec<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,6 +93,11 @@ impl<T> Authorized<T> {
         self.owner
     }
 
+    /// The files and numbers of the grants that decided, none twice; none for root.
+    pub fn sources(&self) -> &[String] {
+        &self.sources
+    }
+
     /// Whether this port, which the service chooses, is one that the caller may publish.
     pub fn allows_port(
         &self,
@@ -75,7 +106,7 @@ impl<T> Authorized<T> {
         protocol: Protocol,
         port: Port,
     ) -> bool {
-        match &self.grants {
+        match &self.rights {
             Rights::All => true,
             Rights::Grants(grants) => grants.iter().any(|grant| {
                 grant.has_network(network)
@@ -86,61 +117,11 @@ impl<T> Authorized<T> {
     }
 }
 
-/// Says why a request is not allowed.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Denied {
-    /// No grant has the network.
-    #[error(
-        "user {user} may not use network \"{network}\"; an administrator can grant it in /etc/rootful-net/policy.d, or with membership of a group that has a grant"
-    )]
-    Network {
-        /// The caller.
-        user: String,
-        /// The network.
-        network: NetworkName,
-    },
-    /// No grant has the port.
-    #[error("user {user} may not publish port {port}/{protocol}; granted are: {granted}")]
-    Port {
-        /// The caller.
-        user: String,
-        /// The port.
-        port: Port,
-        /// The protocol.
-        protocol: Protocol,
-        /// What is granted of that protocol.
-        granted: String,
-    },
-    /// No grant has the host address.
-    #[error("user {user} may not publish on host address {address}")]
-    HostAddress {
-        /// The caller.
-        user: String,
-        /// The address.
-        address: HostAddress,
-    },
-    /// No grant lets the caller choose addresses.
-    #[error("user {user} may not choose an address or MAC address on network \"{network}\"; leave it out to get the container's own")]
-    StaticAddress {
-        /// The caller.
-        user: String,
-        /// The network.
-        network: NetworkName,
-    },
-    /// The quota is used up.
-    #[error("user {user} has {limit} attachments, which is the quota; take one down with 'rootful-net teardown'")]
-    Quota {
-        /// The caller.
-        user: String,
-        /// The quota.
-        limit: u32,
-    },
-}
-
 /// Decides whether `caller` may attach a namespace of `owner` as `request` says.
 ///
 /// Root may do everything. Of anybody else every network must be in a grant, and every port with its host
-/// address in a grant for the network that it is published from; the largest quota counts.
+/// address in a grant for the network that it is published from; the largest quota counts. Grants that have
+/// polkit asked count only with its consent.
 ///
 /// # Errors
 /// The first thing that is not granted.
@@ -150,93 +131,45 @@ pub fn authorize(
     owner: u32,
     usage: Usage,
     request: AttachRequest,
-) -> Result<Authorized<AttachRequest>, Denied> {
+    consent: Consent,
+) -> Result<Decision, Denied> {
     if caller.is_root() {
-        return Ok(Authorized { request, owner, grants: Rights::All });
+        let rights = Rights::All;
+        return Ok(Decision::Allowed(Authorized {
+            request,
+            owner,
+            rights,
+            sources: Vec::new(),
+        }));
     }
-    let grants: Vec<_> = policy.grants().iter().filter(|grant| grant.is_for(caller)).collect();
-    let user = || caller.user_name.clone().unwrap_or_else(|| caller.uid.to_string());
-    check_networks(&grants, &user, &request)?;
-    for forward in &request.forwards {
-        check_forward(&grants, &user, &request, forward)?;
-    }
-    check_quota(&grants, &user, usage, &request)?;
-    let grants = Rights::Grants(grants.into_iter().cloned().collect());
-    Ok(Authorized { request, owner, grants })
-}
-
-fn check_networks(
-    grants: &[&Grant],
-    user: &impl Fn() -> String,
-    request: &AttachRequest,
-) -> Result<(), Denied> {
-    for asked in &request.networks {
-        let network = &asked.network;
-        let mut having = grants.iter().filter(|grant| grant.has_network(network)).peekable();
-        if having.peek().is_none() {
-            return Err(Denied::Network { user: user(), network: network.clone() });
-        }
-        let chooses = !asked.addresses.is_empty() || asked.mac.is_some();
-        if chooses && !having.any(|grant| grant.static_addresses) {
-            return Err(Denied::StaticAddress { user: user(), network: network.clone() });
+    let mut sources = BTreeSet::new();
+    let mut to_ask = BTreeSet::new();
+    for finding in examine(policy, caller, usage, &request) {
+        let source = finding.grant.map(Grant::source);
+        match finding.outcome {
+            Outcome::Granted => sources.extend(source),
+            Outcome::AskPolkit => to_ask.extend(source),
+            Outcome::Denied(denied) => return Err(denied),
         }
     }
-    Ok(())
-}
-
-fn check_forward(
-    grants: &[&Grant],
-    user: &impl Fn() -> String,
-    request: &AttachRequest,
-    forward: &RequestedForward,
-) -> Result<(), Denied> {
-    let RequestedForward { protocol, host_address, .. } = *forward;
-    // Which of the networks publishes depends on their definitions; a grant must hold for each.
-    for asked in &request.networks {
-        let on_network = grants.iter().filter(|grant| grant.has_network(&asked.network));
-        let on_port: Vec<_> = match forward.host_port {
-            Some(port) => on_network.filter(|grant| grant.has_port(protocol, port)).collect(),
-            None => on_network.filter(|grant| grant.spans(protocol).next().is_some()).collect(),
-        };
-        if on_port.is_empty() {
-            let port = forward.host_port.unwrap_or(forward.container_port);
-            let granted = granted_ports(grants, &asked.network, protocol);
-            return Err(Denied::Port { user: user(), port, protocol, granted });
-        }
-        if !on_port.iter().any(|grant| grant.has_host_address(host_address)) {
-            return Err(Denied::HostAddress { user: user(), address: host_address });
-        }
+    if consent == Consent::NotAsked && !to_ask.is_empty() {
+        return Ok(Decision::AskPolkit(
+            to_ask.into_iter().map(str::to_owned).collect(),
+        ));
     }
-    Ok(())
-}
-
-fn check_quota(
-    grants: &[&Grant],
-    user: &impl Fn() -> String,
-    usage: Usage,
-    request: &AttachRequest,
-) -> Result<(), Denied> {
-    let of_request = grants
-        .iter()
-        .filter(|grant| request.networks.iter().any(|asked| grant.has_network(&asked.network)));
-    // A grant without a quota sets no limit.
-    let limits: Option<Vec<u32>> = of_request.map(|grant| grant.max_attachments).collect();
-    match limits.and_then(|limits| limits.into_iter().max()) {
-        Some(limit) if usage.attachments >= limit => Err(Denied::Quota { user: user(), limit }),
-        Some(_) | None => Ok(()),
-    }
-}
-
-fn granted_ports(grants: &[&Grant], network: &NetworkName, protocol: Protocol) -> String {
-    let on_network = grants.iter().filter(|grant| grant.has_network(network));
-    let spans: BTreeMap<String, PortSpan> = on_network
-        .flat_map(|grant| grant.spans(protocol))
-        .map(|span| (span.to_string(), span))
-        .collect();
-    if spans.is_empty() {
-        return "none".to_owned();
-    }
-    spans.into_keys().collect::<Vec<_>>().join(", ")
+    sources.extend(to_ask);
+    let sources = sources.into_iter().map(str::to_owned).collect();
+    let counts = |grant: &&Grant| match grant.authorize() {
+        Authorize::Grant => true,
+        Authorize::Polkit => consent == Consent::Given,
+    };
+    let rights = Rights::Grants(policy.grants_for(caller).filter(counts).cloned().collect());
+    Ok(Decision::Allowed(Authorized {
+        request,
+        owner,
+        rights,
+        sources,
+    }))
 }
 
 #[cfg(test)]

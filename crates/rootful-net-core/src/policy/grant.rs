@@ -9,6 +9,7 @@ use ipnet::IpNet;
 use serde::Deserialize;
 
 use super::decision::Caller;
+use super::usage::{Quota, Resource};
 use crate::name::{NetworkName, quoted};
 use crate::publish::{HostAddress, Port, Protocol};
 
@@ -22,7 +23,20 @@ pub struct Grant {
     pub(super) host_addresses: Vec<AddressPattern>,
     pub(super) ports: BTreeMap<Protocol, Vec<PortSpan>>,
     pub(super) static_addresses: bool,
-    pub(super) max_attachments: Option<u32>,
+    pub(super) aliases: bool,
+    pub(super) quota: Quota,
+    pub(super) authorize: Authorize,
+}
+
+/// Who has the last word on what a grant allows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Authorize {
+    /// Nobody: the grant does.
+    #[default]
+    Grant,
+    /// Polkit is asked each time.
+    Polkit,
 }
 
 impl Grant {
@@ -31,16 +45,69 @@ impl Grant {
         &self.source
     }
 
-    pub(super) fn is_for(&self, caller: &Caller) -> bool {
+    /// Whether polkit is asked.
+    pub fn authorize(&self) -> Authorize {
+        self.authorize
+    }
+
+    /// The users, as the file names them.
+    pub fn users(&self) -> impl Iterator<Item = String> + '_ {
+        self.users.iter().map(ToString::to_string)
+    }
+
+    /// The groups, as the file names them.
+    pub fn groups(&self) -> impl Iterator<Item = String> + '_ {
+        self.groups.iter().map(ToString::to_string)
+    }
+
+    /// The networks' names and patterns of names.
+    pub fn networks(&self) -> impl Iterator<Item = &str> + '_ {
+        self.networks.iter().map(|pattern| pattern.0.as_str())
+    }
+
+    /// The host addresses and prefixes.
+    pub fn host_addresses(&self) -> impl Iterator<Item = String> + '_ {
+        self.host_addresses.iter().map(ToString::to_string)
+    }
+
+    /// The ports, as ranges for each protocol.
+    pub fn ports(&self) -> impl Iterator<Item = (Protocol, PortSpan)> + '_ {
+        self.ports
+            .iter()
+            .flat_map(|(&protocol, spans)| spans.iter().map(move |&span| (protocol, span)))
+    }
+
+    /// Whether addresses and MAC addresses may be chosen.
+    pub fn static_addresses(&self) -> bool {
+        self.static_addresses
+    }
+
+    /// Whether containers may have further names.
+    pub fn aliases(&self) -> bool {
+        self.aliases
+    }
+
+    /// How much of the resource a user may have by this grant; `None` where it sets no limit.
+    pub fn quota(&self, resource: Resource) -> Option<u32> {
+        self.quota.of(resource)
+    }
+
+    /// Whether it is one for this user.
+    pub fn is_for(&self, caller: &Caller) -> bool {
         let user = |principal: &Principal| principal.is(caller.uid, caller.user_name.as_deref());
         let group = |principal: &Principal| {
-            caller.groups.iter().any(|group| principal.is(group.gid, group.name.as_deref()))
+            caller
+                .groups
+                .iter()
+                .any(|group| principal.is(group.gid, group.name.as_deref()))
         };
         self.users.iter().any(user) || self.groups.iter().any(group)
     }
 
     pub(super) fn has_network(&self, network: &NetworkName) -> bool {
-        self.networks.iter().any(|pattern| pattern.matches(network.as_str()))
+        self.networks
+            .iter()
+            .any(|pattern| pattern.matches(network.as_str()))
     }
 
     pub(super) fn has_port(&self, protocol: Protocol, port: Port) -> bool {
@@ -48,7 +115,9 @@ impl Grant {
     }
 
     pub(super) fn has_host_address(&self, address: HostAddress) -> bool {
-        self.host_addresses.iter().any(|pattern| pattern.matches(address))
+        self.host_addresses
+            .iter()
+            .any(|pattern| pattern.matches(address))
     }
 
     pub(super) fn spans(&self, protocol: Protocol) -> impl Iterator<Item = PortSpan> + '_ {
@@ -61,14 +130,43 @@ impl Grant {
 #[serde(untagged, expecting = "a name or a numeric id")]
 pub(super) enum Principal {
     Id(u32),
-    Name(String),
+    Name(PrincipalName),
+}
+
+/// The name of a user or group: without what no such name has, so that a pattern is not taken for one.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub(super) struct PrincipalName(String);
+
+impl TryFrom<String> for PrincipalName {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        let refused = |c: char| c.is_whitespace() || c.is_control() || "*:,/".contains(c);
+        match text.is_empty() || text.chars().any(refused) {
+            true => Err(format!(
+                "{} is not the name of a user or group",
+                quoted(&text)
+            )),
+            false => Ok(Self(text)),
+        }
+    }
+}
+
+impl Display for Principal {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Id(id) => id.fmt(f),
+            Self::Name(name) => f.write_str(&name.0),
+        }
+    }
 }
 
 impl Principal {
     fn is(&self, id: u32, name: Option<&str>) -> bool {
         match self {
             Self::Id(own) => *own == id,
-            Self::Name(own) => Some(own.as_str()) == name,
+            Self::Name(own) => Some(own.0.as_str()) == name,
         }
     }
 }
@@ -82,8 +180,12 @@ impl NamePattern {
     fn matches(&self, name: &str) -> bool {
         let mut parts = self.0.split('*');
         let first = parts.next().unwrap_or_default();
-        let Some(mut rest) = name.strip_prefix(first) else { return false };
-        let Some(last) = parts.next_back() else { return rest.is_empty() };
+        let Some(mut rest) = name.strip_prefix(first) else {
+            return false;
+        };
+        let Some(last) = parts.next_back() else {
+            return rest.is_empty();
+        };
         for part in parts {
             match rest.find(part) {
                 Some(at) => rest = &rest[at + part.len()..],
@@ -120,13 +222,27 @@ pub(super) enum AddressPattern {
 
 impl AddressPattern {
     fn matches(self, address: HostAddress) -> bool {
-        let Self::Prefix(prefix) = self else { return true };
+        let Self::Prefix(prefix) = self else {
+            return true;
+        };
         match address {
             HostAddress::Any => false,
             HostAddress::AnyIpv4 => prefix.addr().is_ipv4() && prefix.prefix_len() == 0,
             HostAddress::AnyIpv6 => prefix.addr().is_ipv6() && prefix.prefix_len() == 0,
             HostAddress::Ipv4(address) => prefix.contains(&IpAddr::V4(address)),
             HostAddress::Ipv6(address) => prefix.contains(&IpAddr::V6(address)),
+        }
+    }
+}
+
+impl Display for AddressPattern {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::All => f.write_str("*"),
+            Self::Prefix(prefix) if prefix.prefix_len() == prefix.max_prefix_len() => {
+                prefix.addr().fmt(f)
+            }
+            Self::Prefix(prefix) => prefix.fmt(f),
         }
     }
 }
@@ -139,14 +255,20 @@ impl TryFrom<String> for AddressPattern {
             return Ok(Self::All);
         }
         let address = text.parse::<IpAddr>().map(IpNet::from);
-        address.or_else(|_| text.parse()).map(Self::Prefix).map_err(|_| {
-            format!("{} is not \"*\", an IP address or a prefix such as \"192.0.2.0/24\"", quoted(&text))
-        })
+        address
+            .or_else(|_| text.parse())
+            .map(Self::Prefix)
+            .map_err(|_| {
+                format!(
+                    "{} is not \"*\", an IP address or a prefix such as \"192.0.2.0/24\"",
+                    quoted(&text)
+                )
+            })
     }
 }
 
 /// A range of ports, both ends included.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 #[serde(try_from = "String")]
 pub struct PortSpan {
     first: Port,
@@ -173,7 +295,10 @@ impl FromStr for PortSpan {
         let (first, last) = text.split_once('-').unwrap_or((text, text));
         match (first.parse(), last.parse()) {
             (Ok(first), Ok(last)) if first <= last => Ok(Self { first, last }),
-            _ => Err(format!("{} is not a port or a range such as \"1024-65535\"", quoted(text))),
+            _ => Err(format!(
+                "{} is not a port or a range such as \"1024-65535\"",
+                quoted(text)
+            )),
         }
     }
 }

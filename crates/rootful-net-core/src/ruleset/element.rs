@@ -22,6 +22,33 @@ pub enum Value {
     Port(Port),
     /// An interface.
     Interface(InterfaceName),
+    /// The target of a neighbour solicitation or advertisement.
+    NeighbourTarget(Ipv6Addr),
+    /// An option of a neighbour solicitation or advertisement.
+    NeighbourOption(NeighbourOption, MacAddress),
+    /// How many connections may be tracked.
+    ConnectionLimit(u32),
+}
+
+/// The options of neighbour discovery that say a link-layer address, RFC 4861 section 4.6.1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum NeighbourOption {
+    /// The sender's.
+    SourceAddress,
+    /// The target's.
+    TargetAddress,
+}
+
+impl NeighbourOption {
+    /// The whole option, 8 bytes: its type, its length in units of 8 bytes, and the address.
+    pub fn octets(self, address: MacAddress) -> [u8; 8] {
+        let kind = match self {
+            Self::SourceAddress => 1,
+            Self::TargetAddress => 2,
+        };
+        let [a, b, c, d, e, f] = address.octets();
+        [kind, 1, a, b, c, d, e, f]
+    }
 }
 
 impl Value {
@@ -34,6 +61,9 @@ impl Value {
             Self::Protocol(_) => Field::InetProtocol,
             Self::Port(_) => Field::InetService,
             Self::Interface(_) => Field::InterfaceName,
+            Self::NeighbourTarget(_) => Field::NeighbourTarget,
+            Self::NeighbourOption(..) => Field::NeighbourOption,
+            Self::ConnectionLimit(_) => Field::ConnectionLimit,
         }
     }
 }
@@ -56,7 +86,7 @@ pub struct Element {
     pub set: &'static str,
     /// The key, one value a field.
     pub key: Vec<Value>,
-    /// The data of a map's element; empty in a plain set.
+    /// The data of a map's element, or the limit in a set that counts connections; empty in a plain set.
     pub data: Vec<Value>,
     /// What the element is there for, at most 127 bytes; shown by `nft list`.
     pub comment: Option<String>,

@@ -3,15 +3,20 @@
 //! A packet to a local address costs one lookup keyed by address, protocol and port and, when that finds
 //! nothing, one keyed by protocol and port; what may be forwarded is decided by sets of bridges.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use ipnet::{IpNet, Ipv4Net};
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
+use super::host_access::{
+    self, connection_elements, connection_rules, host_access_rules, input_rules,
+    within_bridge_rules,
+};
 use super::{
     Chain, ChainKind, CtState, Element, Field, Hook, HookPoint, Match, Protocol3, Rule, Selector,
     Set, Statement, Table, TableName, Value, Verdict,
 };
 use crate::attachment::Attachment;
+use crate::dns;
 use crate::network::{Isolate, Network};
 use crate::publish::HostAddress;
 
@@ -66,13 +71,16 @@ const PUBLISH6: PublishMap = PublishMap {
 };
 
 /// The maps in the order in which they are consulted: an address of its own goes before any address.
-pub const PUBLISH_MAPS: [PublishMap; 4] =
-    [PUBLISH4_ADDRESS, PUBLISH4, PUBLISH6_ADDRESS, PUBLISH6];
+pub const PUBLISH_MAPS: [PublishMap; 4] = [PUBLISH4_ADDRESS, PUBLISH4, PUBLISH6_ADDRESS, PUBLISH6];
 
 /// Bridges of all networks.
 const BRIDGES: &str = "bridges";
 /// Each bridge paired with itself: traffic that leaves by the bridge it came from.
 const SAME_BRIDGE: &str = "same_bridge";
+/// Containers' IPv4 addresses, each with its bridge.
+const MEMBERS4: &str = "members4";
+/// Containers' IPv6 addresses, each with its bridge.
+const MEMBERS6: &str = "members6";
 /// Bridges of internal networks, which reach nothing beyond themselves.
 const INTERNAL: &str = "internal";
 /// Bridges of networks with `isolate` `true` or `strict`.
@@ -81,39 +89,109 @@ const ISOLATED: &str = "isolated";
 const STRICTLY_ISOLATED: &str = "strictly_isolated";
 
 const PRIORITY_RAW: i32 = -300;
+const PRIORITY_MANGLE: i32 = -150;
 const PRIORITY_DSTNAT: i32 = -100;
 const PRIORITY_FILTER: i32 = 0;
 const PRIORITY_SRCNAT: i32 = 100;
 
 /// The fixed part of `inet rootful_net`.
 pub fn inet_table() -> Table {
-    Table { name: TableName::INET, sets: sets(), chains: chains() }
+    Table {
+        name: TableName::INET,
+        sets: sets(),
+        chains: chains(),
+    }
 }
 
 fn sets() -> Vec<Set> {
     const ONE: &[Field] = &[Field::InterfaceName];
     const PAIR: &[Field] = &[Field::InterfaceName, Field::InterfaceName];
-    let set = |name, key| Set { name, key, data: &[] };
-    let maps = PUBLISH_MAPS.map(|map| Set { name: map.name, key: map.key, data: map.data });
+    let set = |name, key| Set {
+        name,
+        key,
+        data: &[],
+    };
+    let maps = PUBLISH_MAPS.map(|map| Set {
+        name: map.name,
+        key: map.key,
+        data: map.data,
+    });
     let bridge_sets = [
         set(BRIDGES, ONE),
         set(SAME_BRIDGE, PAIR),
+        set(MEMBERS4, &[Field::Ipv4Address, Field::InterfaceName]),
+        set(MEMBERS6, &[Field::Ipv6Address, Field::InterfaceName]),
         set(INTERNAL, ONE),
         set(ISOLATED, ONE),
         set(STRICTLY_ISOLATED, ONE),
     ];
-    maps.into_iter().chain(bridge_sets).collect()
+    maps.into_iter()
+        .chain(bridge_sets)
+        .chain(host_access::sets())
+        .collect()
 }
 
 fn chains() -> Vec<Chain> {
-    use HookPoint::{Forward, Output, Postrouting, Prerouting};
+    use HookPoint::{Forward, Input, Output, Postrouting, Prerouting};
+    let part = |name, rules| Chain {
+        name,
+        hook: None,
+        rules,
+    };
     vec![
-        base("loopback", ChainKind::Filter, Prerouting, PRIORITY_RAW, loopback_rules()),
-        Chain { name: "publish", hook: None, rules: publish_rules() },
-        base("prerouting", ChainKind::Nat, Prerouting, PRIORITY_DSTNAT, to_publish()),
-        base("output", ChainKind::Nat, Output, PRIORITY_DSTNAT, to_publish()),
-        base("forward", ChainKind::Filter, Forward, PRIORITY_FILTER, forward_rules()),
-        base("postrouting", ChainKind::Nat, Postrouting, PRIORITY_SRCNAT, postrouting_rules()),
+        base(
+            "loopback",
+            ChainKind::Filter,
+            Prerouting,
+            PRIORITY_RAW,
+            loopback_rules(),
+        ),
+        base(
+            "connections",
+            ChainKind::Filter,
+            Prerouting,
+            PRIORITY_MANGLE,
+            connection_rules(),
+        ),
+        part("publish", publish_rules()),
+        base(
+            "prerouting",
+            ChainKind::Nat,
+            Prerouting,
+            PRIORITY_DSTNAT,
+            to_publish(),
+        ),
+        base(
+            "output",
+            ChainKind::Nat,
+            Output,
+            PRIORITY_DSTNAT,
+            output_rules(),
+        ),
+        part("host_access", host_access_rules()),
+        base(
+            "input",
+            ChainKind::Filter,
+            Input,
+            PRIORITY_FILTER,
+            input_rules(),
+        ),
+        part("within_bridge", within_bridge_rules()),
+        part("to_member", to_member_rules()),
+        base(
+            "forward",
+            ChainKind::Filter,
+            Forward,
+            PRIORITY_FILTER,
+            forward_rules(),
+        ),
+        base(
+            "postrouting",
+            ChainKind::Nat,
+            Postrouting,
+            PRIORITY_SRCNAT,
+            postrouting_rules(),
+        ),
     ]
 }
 
@@ -124,11 +202,22 @@ fn base(
     priority: i32,
     rules: Vec<Rule>,
 ) -> Chain {
-    Chain { name, hook: Some(Hook { kind, point, priority }), rules }
+    Chain {
+        name,
+        hook: Some(Hook {
+            kind,
+            point,
+            priority,
+        }),
+        rules,
+    }
 }
 
 fn rule<const N: usize>(matches: [Match; N], statement: Statement) -> Rule {
-    Rule { matches: matches.into(), statement }
+    Rule {
+        matches: matches.into(),
+        statement,
+    }
 }
 
 const ACCEPT: Statement = Statement::Verdict(Verdict::Accept);
@@ -143,7 +232,10 @@ fn to(set: &'static str) -> Match {
 }
 
 fn within_one_bridge() -> Match {
-    Match::InSet(&[Selector::IncomingInterface, Selector::OutgoingInterface], SAME_BRIDGE)
+    Match::InSet(
+        &[Selector::IncomingInterface, Selector::OutgoingInterface],
+        SAME_BRIDGE,
+    )
 }
 
 fn ipv4_loopback() -> IpNet {
@@ -153,11 +245,32 @@ fn ipv4_loopback() -> IpNet {
 /// `route_localnet` on the bridges lets the host reach published ports through 127.0.0.1; nobody else may
 /// use it to reach the host's loopback services.
 fn loopback_rules() -> Vec<Rule> {
-    vec![rule([from(BRIDGES), Match::InPrefix(Selector::Ipv4Destination, ipv4_loopback())], DROP)]
+    vec![rule(
+        [
+            from(BRIDGES),
+            Match::InPrefix(Selector::Ipv4Destination, ipv4_loopback()),
+        ],
+        DROP,
+    )]
 }
 
 fn to_publish() -> Vec<Rule> {
-    vec![rule([Match::DestinationIsLocal], Statement::Verdict(Verdict::Jump("publish")))]
+    vec![rule(
+        [Match::DestinationIsLocal],
+        Statement::Verdict(Verdict::Jump("publish")),
+    )]
+}
+
+/// The kernel does not route from ::1 to another link: refused at once, a program that tries it first goes
+/// on to 127.0.0.1.
+fn output_rules() -> Vec<Rule> {
+    let loopback = IpNet::V6(Ipv6Net::new_assert(Ipv6Addr::LOCALHOST, 128));
+    let mut rules = vec![rule(
+        [Match::InPrefix(Selector::Ipv6Destination, loopback)],
+        ACCEPT,
+    )];
+    rules.extend(to_publish());
+    rules
 }
 
 fn publish_rules() -> Vec<Rule> {
@@ -166,7 +279,9 @@ fn publish_rules() -> Vec<Rule> {
         key: map.selectors,
         map: map.name,
     };
-    PUBLISH_MAPS.map(|map| rule([Match::NetworkProtocol(map.protocol)], dnat(map))).into()
+    PUBLISH_MAPS
+        .map(|map| rule([Match::NetworkProtocol(map.protocol)], dnat(map)))
+        .into()
 }
 
 /// What is not published is not reachable from outside; a container reaches out unless its network is
@@ -174,7 +289,10 @@ fn publish_rules() -> Vec<Rule> {
 fn forward_rules() -> Vec<Rule> {
     let established = || Match::CtState(CtState::EstablishedOrRelated);
     vec![
-        rule([within_one_bridge()], ACCEPT),
+        rule(
+            [within_one_bridge()],
+            Statement::Verdict(Verdict::Jump("within_bridge")),
+        ),
         rule([from(BRIDGES), Match::CtState(CtState::Invalid)], DROP),
         rule([from(BRIDGES), established()], ACCEPT),
         rule([to(BRIDGES), established()], ACCEPT),
@@ -183,23 +301,58 @@ fn forward_rules() -> Vec<Rule> {
         rule([from(STRICTLY_ISOLATED), to(BRIDGES)], DROP),
         rule([from(BRIDGES), to(STRICTLY_ISOLATED)], DROP),
         rule([from(ISOLATED), to(ISOLATED)], DROP),
+        rule(
+            [from(BRIDGES), to(BRIDGES)],
+            Statement::Verdict(Verdict::Jump("to_member")),
+        ),
         rule([from(BRIDGES)], ACCEPT),
         rule([to(BRIDGES), Match::CtStatusDnat], ACCEPT),
         rule([to(BRIDGES)], DROP),
     ]
 }
 
+/// From one bridge to another only to containers: the host would have to ask for the MAC address of every
+/// other destination, and remember each.
+fn to_member_rules() -> Vec<Rule> {
+    const TARGET4: &[Selector] = &[Selector::Ipv4Destination, Selector::OutgoingInterface];
+    const TARGET6: &[Selector] = &[Selector::Ipv6Destination, Selector::OutgoingInterface];
+    vec![
+        rule([Match::InSet(TARGET4, MEMBERS4)], ACCEPT),
+        rule([Match::InSet(TARGET6, MEMBERS6)], ACCEPT),
+        rule([], DROP),
+    ]
+}
+
 fn postrouting_rules() -> Vec<Rule> {
+    const SOURCE4: &[Selector] = &[Selector::Ipv4Source, Selector::OutgoingInterface];
+    const SOURCE6: &[Selector] = &[Selector::Ipv6Source, Selector::OutgoingInterface];
+    let hairpin = |protocol, source, members| {
+        let from_member = Match::InSet(source, members);
+        let matches = [
+            Match::NetworkProtocol(protocol),
+            from_member,
+            Match::CtStatusDnat,
+        ];
+        rule(matches, Statement::Masquerade)
+    };
     vec![
         // A container that reaches a neighbour through the host's address must get its answers back the
-        // same way, or the neighbour answers it directly from an address it never called.
-        rule([within_one_bridge(), Match::CtStatusDnat], Statement::Masquerade),
+        // same way, or the neighbour answers it directly from an address it never called. Told by the
+        // source, since with br_netfilter such a packet stays on the bridge and has no incoming interface.
+        hairpin(Protocol3::Ipv4, SOURCE4, MEMBERS4),
+        hairpin(Protocol3::Ipv6, SOURCE6, MEMBERS6),
         rule(
-            [to(BRIDGES), Match::InPrefix(Selector::Ipv4Source, ipv4_loopback())],
+            [
+                to(BRIDGES),
+                Match::InPrefix(Selector::Ipv4Source, ipv4_loopback()),
+            ],
             Statement::Masquerade,
         ),
         rule(
-            [from(BRIDGES), Match::NotInSet(&[Selector::OutgoingInterface], BRIDGES)],
+            [
+                from(BRIDGES),
+                Match::NotInSet(&[Selector::OutgoingInterface], BRIDGES),
+            ],
             Statement::Masquerade,
         ),
     ]
@@ -230,13 +383,37 @@ pub fn network_elements(network: &Network) -> Vec<Element> {
             elements.push(element(STRICTLY_ISOLATED, vec![bridge]));
         }
     }
+    elements.extend(name_elements(network));
     elements
+}
+
+/// What leads queries to the name server, which listens on a port of its own. As a gateway's own address
+/// goes before any address, a container that publishes port 53 on all of them takes no queries away.
+fn name_elements(network: &Network) -> impl Iterator<Item = Element> + '_ {
+    dns::name_servers(network).flat_map(move |gateway| {
+        let map = match gateway {
+            IpAddr::V4(_) => PUBLISH4_ADDRESS,
+            IpAddr::V6(_) => PUBLISH6_ADDRESS,
+        };
+        dns::PROTOCOLS.map(|protocol| Element {
+            table: TableName::INET,
+            set: map.name,
+            key: vec![
+                gateway.into(),
+                Value::Protocol(protocol),
+                Value::Port(dns::QUERY_PORT),
+            ],
+            data: vec![gateway.into(), Value::Port(dns::SERVER_PORT)],
+            comment: Some(network.name().to_string()),
+        })
+    })
 }
 
 /// The elements that an attachment adds: one for each published port, protocol and address family.
 pub fn attachment_elements(attachment: &Attachment) -> Vec<Element> {
     let comment = Some(attachment.id().to_string());
-    let mut elements = Vec::new();
+    let mut elements = member_elements(attachment);
+    elements.extend(connection_elements(attachment));
     for forward in attachment.forwards() {
         for target in forward.targets() {
             let port = Value::Port(forward.host_port);
@@ -265,4 +442,25 @@ pub fn attachment_elements(attachment: &Attachment) -> Vec<Element> {
         }
     }
     elements
+}
+
+fn member_elements(attachment: &Attachment) -> Vec<Element> {
+    let interfaces = attachment.interfaces().iter();
+    let members = interfaces.flat_map(|interface| {
+        interface.addresses().map(|address| Element {
+            table: TableName::INET,
+            set: if address.is_ipv4() {
+                MEMBERS4
+            } else {
+                MEMBERS6
+            },
+            key: vec![
+                address.into(),
+                Value::Interface(interface.veth.bridge.clone()),
+            ],
+            data: Vec::new(),
+            comment: Some(attachment.id().to_string()),
+        })
+    });
+    members.collect()
 }

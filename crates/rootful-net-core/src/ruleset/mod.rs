@@ -6,11 +6,17 @@
 
 mod element;
 mod expression;
+mod guard;
+mod host_access;
 mod inet;
 mod text;
 
-pub use element::{Element, Value};
-pub use expression::{CtState, Field, Match, Protocol3, Selector, Statement, Verdict};
+pub use element::{Element, NeighbourOption, Value};
+pub use expression::{
+    Comparison, CtState, EtherType, Field, Match, Number, Protocol3, Selector, Statement, Verdict,
+};
+pub use guard::{guard_elements, guard_table, port_element};
+pub use host_access::bridge_elements;
 pub use inet::{PUBLISH_MAPS, PublishMap, attachment_elements, inet_table, network_elements};
 
 /// The address family of a table.
@@ -58,6 +64,18 @@ pub struct Set {
     pub key: &'static [Field],
     /// The fields that are concatenated into the data; empty for a plain set.
     pub data: &'static [Field],
+}
+
+impl Set {
+    /// Whether elements have data, which is what makes a map. A limit on connections is not data.
+    pub fn is_map(&self) -> bool {
+        !(self.data.is_empty() || self.counts_connections())
+    }
+
+    /// Whether elements are found only while there are more connections than their limit.
+    pub fn counts_connections(&self) -> bool {
+        self.data == [Field::ConnectionLimit]
+    }
 }
 
 /// A chain of rules.

@@ -6,6 +6,7 @@ use super::{
     Chain, ChainKind, Change, CtState, Element, Family, Field, Hook, HookPoint, Match, Protocol3,
     Rule, Selector, Set, Statement, Table, TableName, Transaction, Value, Verdict,
 };
+use crate::network::DEFAULT_CONNECTION_LIMIT;
 
 impl Display for TableName {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
@@ -33,12 +34,28 @@ impl Display for Table {
 impl Display for Set {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let words = |fields: &[Field]| joined(fields.iter().map(|field| field.word()));
-        if self.data.is_empty() {
-            writeln!(f, "\tset {} {{\n\t\ttype {}\n\t}}\n", self.name, words(self.key))
+        let kind = if self.is_map() { "map" } else { "set" };
+        write!(f, "\t{kind} {} {{\n\t\t", self.name)?;
+        if self.key.iter().all(|field| field.has_type()) {
+            write!(f, "type {}", words(self.key))?;
         } else {
-            let (key, data) = (words(self.key), words(self.data));
-            writeln!(f, "\tmap {} {{\n\t\ttype {key} : {data}\n\t}}\n", self.name)
+            write!(
+                f,
+                "typeof {}",
+                joined(self.key.iter().map(|field| field.sample()))
+            )?;
         }
+        if self.is_map() {
+            write!(f, " : {}", words(self.data))?;
+        }
+        if self.counts_connections() {
+            write!(
+                f,
+                "\n\t\t{} {DEFAULT_CONNECTION_LIMIT}",
+                Field::ConnectionLimit.word()
+            )?;
+        }
+        f.write_str("\n\t}\n\n")
     }
 }
 
@@ -68,7 +85,11 @@ impl Display for Hook {
             HookPoint::Output => "output",
             HookPoint::Postrouting => "postrouting",
         };
-        write!(f, "type {kind} hook {point} priority {}; policy accept;", self.priority)
+        write!(
+            f,
+            "type {kind} hook {point} priority {}; policy accept;",
+            self.priority
+        )
     }
 }
 
@@ -90,11 +111,16 @@ impl Display for Match {
             Self::CtState(CtState::EstablishedOrRelated) => {
                 f.write_str("ct state established,related")
             }
+            Self::CtState(CtState::New) => f.write_str("ct state new"),
             Self::CtState(CtState::Invalid) => f.write_str("ct state invalid"),
             Self::CtStatusDnat => f.write_str("ct status dnat"),
             Self::InSet(selectors, set) => write!(f, "{} @{set}", selector_words(selectors)),
             Self::NotInSet(selectors, set) => write!(f, "{} != @{set}", selector_words(selectors)),
             Self::InPrefix(selector, prefix) => write!(f, "{} {prefix}", selector.words()),
+            Self::Number(number, comparison, constant) => {
+                write!(f, "{} {}{constant}", number.words(), comparison.operator())
+            }
+            Self::EtherType(kind) => write!(f, "ether type {}", kind.word()),
         }
     }
 }
@@ -105,9 +131,15 @@ impl Display for Statement {
             Self::Verdict(Verdict::Accept) => f.write_str("accept"),
             Self::Verdict(Verdict::Drop) => f.write_str("drop"),
             Self::Verdict(Verdict::Jump(chain)) => write!(f, "jump {chain}"),
+            Self::Reject => f.write_str("reject with icmpx admin-prohibited"),
             Self::Masquerade => f.write_str("masquerade"),
             Self::DnatByMap { protocol, key, map } => {
-                write!(f, "dnat {} to {} map @{map}", protocol.nat_word(), selector_words(key))
+                write!(
+                    f,
+                    "dnat {} to {} map @{map}",
+                    protocol.nat_word(),
+                    selector_words(key)
+                )
             }
         }
     }
@@ -122,6 +154,13 @@ impl Display for Value {
             Self::Protocol(protocol) => protocol.fmt(f),
             Self::Port(port) => port.fmt(f),
             Self::Interface(name) => write!(f, "\"{name}\""),
+            Self::NeighbourTarget(address) => write!(f, "{:#x}", address.to_bits()),
+            Self::NeighbourOption(option, mac) => {
+                write!(f, "{:#x}", u64::from_be_bytes(option.octets(*mac)))
+            }
+            Self::ConnectionLimit(limit) => {
+                write!(f, "{} {limit}", Field::ConnectionLimit.word())
+            }
         }
     }
 }
@@ -130,11 +169,15 @@ impl Display for Element {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let key = joined(&self.key);
         write!(f, "{} {} {{ {key}", self.table, self.set)?;
+        if let [limit @ Value::ConnectionLimit(_)] = self.data.as_slice() {
+            write!(f, " {limit}")?;
+        }
         if let Some(comment) = &self.comment {
             write!(f, " comment \"{comment}\"")?;
         }
-        if !self.data.is_empty() {
-            write!(f, " : {}", joined(&self.data))?;
+        match self.data.as_slice() {
+            [] | [Value::ConnectionLimit(_)] => {}
+            data => write!(f, " : {}", joined(data))?,
         }
         f.write_str(" }")
     }
@@ -152,7 +195,11 @@ impl Display for Change {
             Self::AddElement(element) => write!(f, "create element {element}"),
             Self::DeleteElement(element) => {
                 let key = joined(&element.key);
-                write!(f, "delete element {} {} {{ {key} }}", element.table, element.set)
+                write!(
+                    f,
+                    "delete element {} {} {{ {key} }}",
+                    element.table, element.set
+                )
             }
         }
     }
@@ -172,25 +219,34 @@ fn selector_words(selectors: &[Selector]) -> String {
 }
 
 fn joined<T: Display>(items: impl IntoIterator<Item = T>) -> String {
-    items.into_iter().map(|item| item.to_string()).collect::<Vec<_>>().join(" . ")
+    items
+        .into_iter()
+        .map(|item| item.to_string())
+        .collect::<Vec<_>>()
+        .join(" . ")
 }
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
+    use expect_test::{ExpectFile, expect_file};
 
-    use crate::ruleset::inet_table;
+    use crate::ruleset::{Change, Table, guard_table, inet_table};
 
-    /// `UPDATE_GOLDEN=1 cargo test -p rootful-net-core inet_table` writes the file.
+    /// In the form that `nft -f` takes.
+    fn check(table: Table, file: &ExpectFile) {
+        file.assert_eq(&Change::ReplaceTable(table).to_string());
+    }
+
+    /// `UPDATE_EXPECT=1 cargo test -p rootful-net-core` writes the files; review the difference.
     #[test]
-    fn inet_table_prints_as_the_golden_file() {
-        let golden =
-            Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden/inet-table.nft");
-        let text = format!("{}\n", inet_table());
-        if std::env::var_os("UPDATE_GOLDEN").is_some() {
-            std::fs::write(&golden, &text).expect("the file can be written");
-        }
-        let expected = std::fs::read_to_string(&golden).unwrap_or_default();
-        assert_eq!(text, expected, "run with UPDATE_GOLDEN=1 and review the change");
+    fn tables_print_as_the_golden_files() {
+        check(
+            inet_table(),
+            &expect_file!["../../../../tests/golden/inet-table.nft"],
+        );
+        check(
+            guard_table(),
+            &expect_file!["../../../../tests/golden/bridge-table.nft"],
+        );
     }
 }

@@ -4,21 +4,16 @@ use std::ffi::CString;
 use std::io::{Error, ErrorKind};
 
 use nftnl::{Batch, Chain, ChainType, FinalizedBatch, Hook, MsgType, Policy, ProtoFamily};
+use rootful_net_core::network::DEFAULT_CONNECTION_LIMIT;
 use rootful_net_core::ruleset::{
     self, ChainKind, Change, Element, Family, Field, HookPoint, TableName, Transaction, Value,
 };
 
-use super::{RulesError, expression, first_line};
+use super::{RulesError, expression, first_line, user_data};
 use crate::ffi::nft::{self, Acknowledge, ElementMessage, NamedSet, SetType};
 
 /// How far `nft` shifts a field's type when it numbers a concatenation, `TYPE_BITS` in its sources.
 const TYPE_BITS: u32 = 6;
-/// `NFTNL_UDATA_SET_ELEM_COMMENT`: the kind of user data that `nft` shows as a comment.
-const USER_DATA_COMMENT: u8 = 0;
-
-/// `NFTNL_UDATA_SET_KEYBYTEORDER` and `NFTNL_UDATA_SET_DATABYTEORDER`.
-const USER_DATA_KEY_ORDER: u8 = 0;
-const USER_DATA_DATA_ORDER: u8 = 1;
 
 /// A transaction in the form in which the kernel takes it.
 pub(super) struct TransactionBatch {
@@ -108,11 +103,18 @@ impl Builder {
             Change::DeleteTable(name) => self.add(&table(*name), MsgType::Del),
             Change::AddElement(element) => {
                 let user_data = match &element.comment {
-                    Some(comment) => comment_data(comment)?,
+                    Some(comment) => user_data::comment(comment)?,
                     None => Vec::new(),
                 };
-                let data = bytes(&element.data);
-                self.add(&element_message(element, &data, &user_data)?, MsgType::Add);
+                let (data, limit) = match element.data.as_slice() {
+                    [Value::ConnectionLimit(limit)] => (Vec::new(), Some(*limit)),
+                    data => (bytes(data), None),
+                };
+                let message = element_message(element, &data, &user_data)?;
+                if let Some(limit) = limit {
+                    message.count_connections(limit);
+                }
+                self.add(&message, MsgType::Add);
             }
             Change::DeleteElement(element) => {
                 self.add(&element_message(element, &[], &[])?, MsgType::Del);
@@ -126,12 +128,13 @@ impl Builder {
         for set in &contents.sets {
             self.sets += 1;
             let (name, key) = (name(set.name), set_type(set.key));
-            let data = (!set.data.is_empty()).then(|| set_type(set.data));
-            let orders = byte_orders(set);
-            self.add(
-                &NamedSet::new(table, &name, self.sets, key, data, &orders),
-                MsgType::Add,
-            );
+            let data = set.is_map().then(|| set_type(set.data));
+            let message =
+                NamedSet::new(table, &name, self.sets, key, data, &user_data::of_set(set));
+            if set.counts_connections() {
+                message.count_connections(DEFAULT_CONNECTION_LIMIT);
+            }
+            self.add(&message, MsgType::Add);
         }
         let chains: Vec<_> = contents
             .chains
@@ -195,6 +198,8 @@ fn type_number(field: Field) -> u32 {
         Field::InetProtocol => 12,
         Field::InetService => 13,
         Field::InterfaceName => 41,
+        // An integer: what there is to say about it is in the user data.
+        Field::NeighbourTarget | Field::NeighbourOption | Field::ConnectionLimit => 4,
     }
 }
 
@@ -209,36 +214,6 @@ fn set_type(fields: &[Field]) -> SetType {
     SetType {
         number,
         len: u32::try_from(len).expect("a few fields"),
-    }
-}
-
-/// The user data by which `nft` knows the byte order of a field that stands alone. In a concatenation it goes by
-/// the types.
-fn byte_orders(set: &ruleset::Set) -> Vec<u8> {
-    let mut user_data = Vec::new();
-    for (kind, fields) in [
-        (USER_DATA_KEY_ORDER, set.key),
-        (USER_DATA_DATA_ORDER, set.data),
-    ] {
-        if let [field] = fields {
-            user_data.extend([kind, 4]);
-            user_data.extend(byte_order(*field).to_ne_bytes());
-        }
-    }
-    user_data
-}
-
-/// The byte order of a field, `enum byteorder` in the sources of `nft`.
-fn byte_order(field: Field) -> u32 {
-    const HOST: u32 = 1;
-    const NETWORK: u32 = 2;
-    match field {
-        Field::Ipv4Address
-        | Field::Ipv6Address
-        | Field::EtherAddress
-        | Field::InetProtocol
-        | Field::InetService => NETWORK,
-        Field::InterfaceName => HOST,
     }
 }
 
@@ -259,19 +234,13 @@ fn bytes(values: &[Value]) -> Vec<u8> {
                 bytes.extend(name.as_str().bytes());
                 bytes.extend(std::iter::repeat_n(0, padding));
             }
+            Value::NeighbourTarget(address) => bytes.extend(address.octets()),
+            Value::NeighbourOption(option, mac) => bytes.extend(option.octets(*mac)),
+            Value::ConnectionLimit(limit) => bytes.extend(limit.to_ne_bytes()),
         }
         if values.len() > 1 {
             bytes.resize(bytes.len().next_multiple_of(4), 0);
         }
     }
     bytes
-}
-
-/// A comment as `nft` writes it: kind, length and text with its NUL. `None` where it has more than 127 bytes,
-/// which `nft` would refuse as well.
-fn comment_data(comment: &str) -> Option<Vec<u8>> {
-    let len = u8::try_from(comment.len() + 1)
-        .ok()
-        .filter(|len| *len <= 128)?;
-    Some([&[USER_DATA_COMMENT, len], comment.as_bytes(), &[0]].concat())
 }

@@ -16,7 +16,8 @@ use crate::command::ps;
 use crate::error::{Error, Exit};
 use crate::namespace;
 use crate::output;
-use crate::podman::{self, Container, Network, State};
+use crate::podman::{self, Container, HostsFile, Network, State};
+use crate::resolver::Files;
 use crate::service::Service;
 
 /// Attach a container to networks and publish its ports
@@ -69,7 +70,7 @@ pub(crate) struct Setup {
 #[derive(Debug, Args)]
 #[group(id = "setup-target", required = true, multiple = false)]
 struct Target {
-    /// The container's name or id
+    /// The name or id of the container, or of a pod
     container: Option<ContainerName>,
 
     /// The file that podman wrote the container's id to
@@ -139,6 +140,7 @@ struct Located {
     name: ContainerName,
     id: Option<ContainerId>,
     place: Place,
+    hosts: HostsFile,
 }
 
 impl Setup {
@@ -149,9 +151,10 @@ impl Setup {
         message.parse()?;
         let service = Service::connect().await?;
         if self.dry_run {
-            return plan(&service, &message, located.place).await;
+            return plan(&service, &message, &located.place).await;
         }
-        let namespace = initialized(located.place)?;
+        let located = initialized(located)?;
+        let namespace = existing(&located.place)?;
         let manager = service.manager().await?;
         let AttachMessage {
             name,
@@ -164,6 +167,12 @@ impl Setup {
             .attach(fd, name, networks, publish, &message.options())
             .await?;
         let attachment = objects::attachment(service.connection(), &path).await?;
+        if let (Place::Process(pid), Some(_)) = (&located.place, &located.id) {
+            let files = Files::new(&service, &attachment, located.hosts).await?;
+            if let Err(error) = files.write(*pid) {
+                output::warning(&error);
+            }
+        }
         Ok(match self.format {
             Format::Json => output::json(&attachment),
             Format::Table => ps::table(&[attachment]),
@@ -191,10 +200,12 @@ impl Setup {
                     .name
                     .clone()
                     .expect("clap requires a name with --pid and --netns");
+                let hosts = HostsFile::Images;
                 return Ok(Located {
                     name,
                     id: None,
                     place,
+                    hosts,
                 });
             }
         };
@@ -227,6 +238,7 @@ fn locate(container: Container) -> Result<Located, ContainerError> {
         name,
         state,
         network,
+        hosts,
     } = container;
     match network {
         Network::None => {}
@@ -251,27 +263,34 @@ fn locate(container: Container) -> Result<Located, ContainerError> {
         name,
         id: Some(id),
         place,
+        hosts,
     })
 }
 
-/// Opens the namespace, after podman made it where there is none yet.
-fn initialized(place: Place) -> Result<OwnedFd, Error> {
-    match place {
-        Place::AfterInit(_, id) => initialized(locate(podman::initialize(&id)?)?.place),
-        place => existing(place),
+/// Has podman make the namespace where there is none yet.
+fn initialized(located: Located) -> Result<Located, Error> {
+    match &located.place {
+        Place::AfterInit(_, id) => {
+            let initialized = locate(podman::initialize(id)?)?;
+            Ok(Located {
+                name: located.name,
+                ..initialized
+            })
+        }
+        Place::Process(_) | Place::File(_) => Ok(located),
     }
 }
 
 /// Opens the namespace where there is one.
-fn existing(place: Place) -> Result<OwnedFd, Error> {
+fn existing(place: &Place) -> Result<OwnedFd, Error> {
     match place {
-        Place::Process(pid) => Ok(namespace::of_process(pid)?),
-        Place::File(path) => Ok(namespace::at_path(&path)?),
-        Place::AfterInit(name, _) => Err(ContainerError::NotInitialized { name }.into()),
+        Place::Process(pid) => Ok(namespace::of_process(*pid)?),
+        Place::File(path) => Ok(namespace::at_path(path)?),
+        Place::AfterInit(name, _) => Err(ContainerError::NotInitialized { name: name.clone() }.into()),
     }
 }
 
-async fn plan(service: &Service, message: &AttachMessage, place: Place) -> Result<String, Error> {
+async fn plan(service: &Service, message: &AttachMessage, place: &Place) -> Result<String, Error> {
     let namespace = existing(place)?;
     let manager = service.manager().await?;
     let AttachMessage {
@@ -302,6 +321,7 @@ mod tests {
             name: "web".parse().expect("a name"),
             state,
             network,
+            hosts: HostsFile::Podmans,
         }
     }
 
@@ -320,7 +340,8 @@ mod tests {
                 Located {
                     name: name.clone(),
                     id: Some(id.clone()),
-                    place
+                    place,
+                    hosts: HostsFile::Podmans,
                 }
             );
         }
@@ -361,7 +382,7 @@ mod tests {
     #[test]
     fn a_dry_run_does_not_initialize() {
         let located = locate(container(State::Created, Network::None)).expect("attachable");
-        let error = existing(located.place).expect_err("not initialized");
+        let error = existing(&located.place).expect_err("not initialized");
         assert_eq!(error.exit().code(), 7);
         assert!(
             error.to_string().contains("run 'podman init web' first"),

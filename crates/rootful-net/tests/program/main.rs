@@ -135,6 +135,19 @@ fn a_container_is_not_initialized_for_what_cannot_be() {
 }
 
 #[test]
+fn a_pod_is_attached_under_its_name_whichever_way_it_is_asked_for() {
+    for asked in ["site", "7a4b1fb4c892-infra"] {
+        let podman = Podman::with_pod();
+        let bus = Bus::with_service();
+        let (code, _, stderr) = run(&podman, bus.address(), &["setup", asked]);
+        assert_eq!((code, stderr.as_str()), (0, ""));
+        let calls = bus.calls().join("\n");
+        assert!(calls.contains(" site "), "{calls}");
+        assert!(calls.contains(&format!("container-id {}", podman::ID)), "{calls}");
+    }
+}
+
+#[test]
 fn a_teardown_of_what_is_gone_needs_nothing_and_succeeds() {
     let lines: &[&[&str]] = &[
         &["teardown", "--pid", "4294967295"],

@@ -56,6 +56,27 @@ impl Podman {
         podman
     }
 
+    /// One with the pod "site", whose infra container is initialized.
+    pub(crate) fn with_pod() -> Self {
+        let podman = Self::script(
+            "case \"$*\" in\n\
+             *\" site\") [ $1 = pod ] || { [ $2 = exists ] && exit 1; exit 125; } ;;\n\
+             esac\n\
+             exec /bin/cat \"${0%/*}/$1\"",
+        );
+        let pid = std::process::id();
+        let infra = format!(
+            r#"[{{"Id": "{ID}", "Name": "7a4b1fb4c892-infra", "Pod": "7a4b1fb4c892", "IsInfra": true,
+            "State": {{"Status": "initialized", "Pid": {pid}}}, "HostConfig": {{"NetworkMode": "none"}},
+            "NetworkSettings": {{"Networks": null}}}}]"#
+        );
+        let pod = format!(r#"[{{"Name": "site", "InfraContainerID": "{ID}"}}]"#);
+        for (name, json) in [("container", infra), ("pod", pod)] {
+            fs::write(podman.dir.path().join(name), json).expect("the file can be written");
+        }
+        podman
+    }
+
     fn script(body: &str) -> Self {
         let podman = Self::missing();
         let path = podman.dir.path().join("podman");

@@ -280,6 +280,7 @@ impl Attachment {
             mac: "02:00:00:00:03:04".to_owned(),
             addresses: vec!["10.87.3.4/16".to_owned(), "fd00::304/64".to_owned()],
             aliases: vec!["www".to_owned()],
+            names: vec!["e516d4c90fe7".to_owned(), "web".to_owned(), "www".to_owned()],
         }]
     }
 
@@ -338,5 +339,10 @@ impl Network {
     #[zbus(property)]
     async fn mtu(&self) -> u16 {
         0
+    }
+
+    #[zbus(property)]
+    async fn name_servers(&self) -> Vec<String> {
+        vec!["10.87.0.1".to_owned(), "fd00::1".to_owned()]
     }
 }

@@ -3,67 +3,87 @@
 use std::time::{Duration, Instant};
 
 use rootful_net_core::attachment::{Attachment, AttachmentId, Holder};
+use rootful_net_core::catalogue::Catalogue;
+use rootful_net_core::dns;
 use rootful_net_core::observed::{Observed, Query};
 use rootful_net_core::plan::Step;
 use rootful_net_core::planner::{self, AttachDecision, Change};
-use rootful_net_core::policy::{self, Usage};
+use rootful_net_core::policy::{self, Consent, Decision};
 use rootful_net_dbus::{Error, Result};
 use rootful_net_kernel::Namespace;
 
-use super::{Attach, Engine, Selection};
+use super::{Attach, Attached, Engine, Selection};
 use crate::error::{chain, denied, internal, plan_error};
 use crate::store::Phase;
 
 impl Engine {
     /// Attaches; answers, and says what remains to be done after the answer.
-    pub(super) async fn attach(
-        &mut self,
-        attach: Attach,
-    ) -> (Result<(AttachmentId, bool)>, Vec<Step>) {
+    pub(super) async fn attach(&mut self, attach: Box<Attach>) -> (Result<Attached>, Vec<Step>) {
         let started = Instant::now();
-        let change = match self.decide(&attach) {
-            Ok(AttachDecision::Unchanged(id)) => return (Ok((id, false)), Vec::new()),
-            Ok(AttachDecision::Change(change)) => change,
-            Err(error) => {
-                log_refusal(&attach, &error);
-                return (Err(error), Vec::new());
+        let consent = match attach.consent {
+            Some(_) => Consent::Given,
+            None => Consent::NotAsked,
+        };
+        let (decision, grants) = match self.decide(&attach, consent) {
+            Ok(Decided::Ask(grants)) => {
+                let generation = self.policy.generation();
+                return (Ok(Attached::AskPolkit { attach, generation, grants }), Vec::new());
             }
+            Ok(Decided::Allowed(decision, grants)) => (decision, grants),
+            Err(error) => return (Err(error), Vec::new()),
+        };
+        let change = match decision {
+            AttachDecision::Unchanged(id) => {
+                return (Ok(Attached::Done { id, changed: false, grants }), Vec::new());
+            }
+            AttachDecision::Change(change) => change,
         };
         match self.carry_out(&change, &attach.namespace).await {
             Ok(attachment) => {
                 log_attached(&attachment, started.elapsed());
-                (Ok((attachment.id().clone(), true)), change.plan.afterwards)
+                log_unserved(&self.catalogue, &attachment);
+                let id = attachment.id().clone();
+                (Ok(Attached::Done { id, changed: true, grants }), change.plan.afterwards)
             }
-            Err(error) => {
-                log_refusal(&attach, &error);
-                (Err(error), Vec::new())
-            }
+            Err(error) => (Err(error), Vec::new()),
         }
     }
 
-    /// Says what attaching would do.
+    /// Says what attaching would do, once polkit were to consent.
     pub(super) fn plan(&mut self, attach: &Attach) -> Result<String> {
-        match self.decide(attach)? {
-            AttachDecision::Unchanged(_) => Ok("nothing to do\n".to_owned()),
-            AttachDecision::Change(change) => Ok(change.plan.to_string()),
+        match self.decide(attach, Consent::Given)? {
+            Decided::Ask(_) | Decided::Allowed(AttachDecision::Unchanged(_), _) => {
+                Ok("nothing to do\n".to_owned())
+            }
+            Decided::Allowed(AttachDecision::Change(change), _) => Ok(change.plan.to_string()),
         }
     }
 
-    fn decide(&mut self, attach: &Attach) -> Result<AttachDecision> {
+    fn decide(&mut self, attach: &Attach, consent: Consent) -> Result<Decided> {
         let owner = attach.owner.uid();
         let request = &attach.request;
+        let policy = self.policy.of(&attach.caller)?;
+        if attach.consent.is_some_and(|generation| generation != self.policy.generation()) {
+            return Err(Error::Unavailable(
+                "the policy changed while polkit was asked; try again".to_owned(),
+            ));
+        }
         let query = planner::attach_query(self.world(), owner, request);
         let query = query.map_err(|error| plan_error(&error))?;
         let holder = Holder { owner, name: request.name.clone() };
-        let usage = Usage { attachments: self.ledger.count_beside(&holder) };
-        let authorized =
-            policy::authorize(&self.policy, &attach.caller, owner, usage, request.clone())
-                .map_err(|reason| denied(&reason))?;
+        let usage = self.ledger.usage_beside(&holder);
+        let decision =
+            policy::authorize(policy, &attach.caller, owner, usage, request.clone(), consent);
+        let authorized = match decision.map_err(|reason| denied(&reason))? {
+            Decision::Allowed(authorized) => authorized,
+            Decision::AskPolkit(grants) => return Ok(Decided::Ask(grants)),
+        };
         let observed = self.observe(&query, Some(&attach.namespace))?;
         let namespace = attach.namespace.id();
         let decision =
             planner::attach(self.world(), &observed, namespace, &authorized, attach.on_conflict);
-        decision.map_err(|error| plan_error(&error))
+        let decision = decision.map_err(|error| plan_error(&error))?;
+        Ok(Decided::Allowed(decision, authorized.sources().to_vec()))
     }
 
     /// Carries out what makes an attachment, with the record written before and after.
@@ -93,7 +113,7 @@ impl Engine {
         if let Err(error) = self.store.keep_leases(self.ledger.leases()) {
             tracing::error!(error = chain(&error), "cannot keep the leases");
         }
-        self.objects.publish(&attachment).await;
+        self.objects.publish(&attachment);
         Ok(attachment)
     }
 
@@ -153,6 +173,7 @@ impl Engine {
             match self.release(id).await {
                 Ok((attachment, afterwards)) => {
                     log_detached(&attachment, "container is gone", started.elapsed());
+                    self.publish_names();
                     self.finish(&afterwards);
                 }
                 Err(error) => {
@@ -183,7 +204,7 @@ impl Engine {
         if let Err(error) = self.store.forget(id) {
             tracing::error!(error = chain(&error), "cannot remove the record");
         }
-        self.objects.withdraw(id).await;
+        self.objects.withdraw(id);
         Ok((attachment, change.plan.afterwards))
     }
 
@@ -208,15 +229,14 @@ impl Engine {
     }
 }
 
-fn id_of(attachment: Option<&Attachment>) -> Vec<AttachmentId> {
-    attachment.map(|attachment| attachment.id().clone()).into_iter().collect()
+/// What comes of a request, and the grants that say so.
+enum Decided {
+    Allowed(AttachDecision, Vec<String>),
+    Ask(Vec<String>),
 }
 
-fn log_refusal(attach: &Attach, error: &Error) {
-    let (uid, owner) = (attach.caller.uid, attach.owner.uid());
-    let name = attach.request.name.as_str();
-    let container_id = attach.request.container_id.as_ref().map(|id| id.as_str());
-    tracing::warn!(uid, owner, name, container_id, %error, "attach refused");
+fn id_of(attachment: Option<&Attachment>) -> Vec<AttachmentId> {
+    attachment.map(|attachment| attachment.id().clone()).into_iter().collect()
 }
 
 fn log_attached(attachment: &Attachment, elapsed: Duration) {
@@ -228,6 +248,22 @@ fn log_attached(attachment: &Attachment, elapsed: Duration) {
     let microseconds = microseconds(elapsed);
     let id = attachment.id();
     tracing::info!(%id, owner, name, addresses, ports, microseconds, "attached");
+}
+
+fn log_unserved(catalogue: &Catalogue, attachment: &Attachment) {
+    for interface in dns::unserved(catalogue, attachment) {
+        let owner = attachment.owner();
+        let name = attachment.name().as_str();
+        let network = interface.network.as_str();
+        let served = joined(&interface.names);
+        tracing::warn!(
+            owner,
+            name,
+            network,
+            served,
+            "the container's name is not served: another user has it, or it is not one label"
+        );
+    }
 }
 
 fn log_detached(attachment: &Attachment, outcome: &'static str, elapsed: Duration) {

@@ -4,23 +4,27 @@ use anyhow::Context as _;
 use rootful_net_core::ledger::Ledger;
 use rootful_net_core::planner::{self, Change};
 use rootful_net_kernel::Kernel;
-use tokio::sync::mpsc;
 use zbus::Connection;
 
-use super::{Engine, EngineHandle, QUEUE_LENGTH};
+use super::{Engine, EngineHandle, PolicyInForce};
+use crate::dns::NameServer;
+use crate::authority::Authority;
 use crate::service::Objects;
 use crate::store::{Phase, Record, Store};
-use crate::{networks, policy_files};
+use crate::networks;
 
 /// Reads everything and makes the kernel agree with what is recorded.
 ///
 /// # Errors
-/// The service cannot work: no key, no store, no kernel interface, no policy.
-pub(crate) async fn start(connection: &Connection) -> anyhow::Result<(Engine, EngineHandle)> {
+/// The service cannot work: no key, no store, no kernel interface.
+pub(crate) async fn start(
+    connection: &Connection,
+    authority: Authority,
+) -> anyhow::Result<(Engine, EngineHandle)> {
     let store = Store::open()?;
     let key = store.address_key()?;
     let mut kernel = Kernel::open()?;
-    let policy = policy_files::read().context("no policy is in force")?;
+    let policy = PolicyInForce::read();
     let mut catalogue = networks::read();
     if let Err(error) = networks::ensure_default(&mut catalogue, &mut kernel, &key) {
         tracing::error!(error = crate::error::chain(&error), "there is no default network");
@@ -36,12 +40,26 @@ pub(crate) async fn start(connection: &Connection) -> anyhow::Result<(Engine, En
         tracing::warn!(owner = record.attachment.owner(), name, "unfinished attachment undone");
         store.forget(record.attachment.id())?;
     }
-    let (commands, receiver) = mpsc::channel(QUEUE_LENGTH);
-    let objects = Objects::new(connection.clone(), EngineHandle { commands: commands.clone() });
-    let mut engine =
-        Engine { kernel, store, catalogue, policy, key, ledger, objects, commands: receiver };
+    let handle = EngineHandle::default();
+    let objects = Objects::new(connection.clone(), handle.clone(), authority);
+    let name_server = NameServer::start(connection.clone());
+    let mut engine = Engine {
+        kernel,
+        store,
+        catalogue,
+        policy,
+        key,
+        ledger,
+        objects,
+        name_server,
+        handle: handle.clone(),
+    };
     engine.reconcile().await?;
-    Ok((engine, EngineHandle { commands }))
+    // Whoever finds the service on the bus finds everything that is attached.
+    let (shown, all_shown) = tokio::sync::oneshot::channel();
+    engine.objects.then(move || _ = shown.send(()));
+    all_shown.await.context("the objects are not shown on the bus")?;
+    Ok((engine, handle))
 }
 
 impl Engine {
@@ -56,12 +74,13 @@ impl Engine {
             }
             self.store.forget(&id)?;
         }
+        self.publish_names();
         self.finish(&plan.afterwards);
         for network in self.catalogue.networks() {
-            self.objects.publish_network(network).await;
+            self.objects.publish_network(network);
         }
         for attachment in self.ledger.attachments() {
-            self.objects.publish(attachment).await;
+            self.objects.publish(attachment);
         }
         Ok(())
     }

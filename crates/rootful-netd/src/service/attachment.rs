@@ -1,101 +1,124 @@
 //! `io.rootful_net1.Attachment`.
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
 use rootful_net_core::attachment::{Attachment, Holder};
 use rootful_net_dbus::{AttachmentProperties, Error, InterfaceProperties, PortProperties, Result};
+use zbus::interface;
 use zbus::message::Header;
 use zbus::object_server::SignalEmitter;
-use zbus::{Connection, interface};
 
-use super::manager::check_owner;
-use crate::authority::sender_uid;
+use super::manager::detach;
+use crate::authority::Authority;
 use crate::engine::{EngineHandle, Selection};
 
 /// One attachment on the bus.
 #[derive(Debug)]
 pub(crate) struct AttachmentObject {
-    properties: AttachmentProperties,
+    properties: Mutex<AttachmentProperties>,
     holder: Holder,
     engine: EngineHandle,
+    authority: Authority,
 }
 
 impl AttachmentObject {
-    pub(crate) fn new(attachment: &Attachment, engine: EngineHandle) -> Self {
-        Self { properties: attachment.into(), holder: attachment.holder(), engine }
+    pub(crate) fn new(attachment: &Attachment, engine: EngineHandle, authority: Authority) -> Self {
+        let properties = Mutex::new(attachment.into());
+        Self {
+            properties,
+            holder: attachment.holder(),
+            engine,
+            authority,
+        }
     }
 
     /// Shows the attachment as it is now, and tells of what changed.
     pub(crate) async fn update(
-        &mut self,
+        &self,
         attachment: &Attachment,
         emitter: &SignalEmitter<'_>,
     ) -> zbus::Result<()> {
         let new = AttachmentProperties::from(attachment);
-        let old = std::mem::replace(&mut self.properties, new);
-        if old.container_id != self.properties.container_id {
+        let old = std::mem::replace(&mut *self.properties(), new.clone());
+        if old.container_id != new.container_id {
             self.container_id_changed(emitter).await?;
         }
-        if old.interfaces != self.properties.interfaces {
+        if old.interfaces != new.interfaces {
             self.interfaces_changed(emitter).await?;
         }
-        if old.ports != self.properties.ports {
+        if old.ports != new.ports {
             self.ports_changed(emitter).await?;
         }
-        if old.dns != self.properties.dns {
+        if old.dns != new.dns {
             self.dns_changed(emitter).await?;
         }
         Ok(())
+    }
+
+    fn properties(&self) -> MutexGuard<'_, AttachmentProperties> {
+        self.properties
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 #[interface(name = "io.rootful_net1.Attachment", introspection_docs = false)]
 impl AttachmentObject {
     /// Detaches this attachment.
-    async fn detach(
-        &self,
-        #[zbus(connection)] connection: &Connection,
-        #[zbus(header)] header: Header<'_>,
-    ) -> Result<()> {
-        let uid = sender_uid(connection, &header).await?;
-        check_owner(uid, self.holder.owner)?;
-        let detached = self.engine.detach(Selection::Holder(self.holder.clone())).await?;
+    async fn detach(&self, #[zbus(header)] header: Header<'_>) -> Result<()> {
+        let sender = self.authority.sender(&header)?;
+        let Holder { owner, name } = self.holder.clone();
+        let selection = Selection::Holder(self.holder.clone());
+        let detached = detach(
+            &self.authority,
+            &self.engine,
+            &sender,
+            owner,
+            name.as_str(),
+            selection,
+        )
+        .await?;
         if detached.is_empty() {
-            return Err(Error::NotFound(format!("{} is not attached any more", self.holder)));
+            return Err(Error::NotFound(format!(
+                "{} is not attached any more",
+                self.holder
+            )));
         }
         Ok(())
     }
 
     #[zbus(property(emits_changed_signal = "const"))]
-    fn id(&self) -> &str {
-        &self.properties.id
+    fn id(&self) -> String {
+        self.properties().id.clone()
     }
 
     #[zbus(property(emits_changed_signal = "const"))]
     fn owner(&self) -> u32 {
-        self.properties.owner
+        self.holder.owner
     }
 
     #[zbus(property(emits_changed_signal = "const"))]
     fn name(&self) -> &str {
-        &self.properties.name
+        self.holder.name.as_str()
     }
 
     #[zbus(property)]
-    fn container_id(&self) -> &str {
-        &self.properties.container_id
+    fn container_id(&self) -> String {
+        self.properties().container_id.clone()
     }
 
     #[zbus(property)]
     fn interfaces(&self) -> Vec<InterfaceProperties> {
-        self.properties.interfaces.clone()
+        self.properties().interfaces.clone()
     }
 
     #[zbus(property)]
     fn ports(&self) -> Vec<PortProperties> {
-        self.properties.ports.clone()
+        self.properties().ports.clone()
     }
 
     #[zbus(property)]
     fn dns(&self) -> Vec<String> {
-        self.properties.dns.clone()
+        self.properties().dns.clone()
     }
 }

@@ -1,28 +1,97 @@
 //! `io.rootful_net1.Manager`: who calls, with what, and on to the engine.
 
-use rootful_net_core::attachment::Holder;
-use rootful_net_core::name::{ContainerName, quoted};
+use std::collections::HashMap;
+
+use rootful_net_core::attachment::{Attachment, Holder};
+use rootful_net_core::name::ContainerName;
 use rootful_net_core::ownership::{Owner, may_attach};
+use rootful_net_core::policy::Caller;
 use rootful_net_core::request::ContainerId;
 use rootful_net_dbus::name::attachment_path;
-use rootful_net_dbus::{AttachMessage, DetachOptions, Dictionary, Error, Result};
+use rootful_net_dbus::{
+    AttachMessage, CheckOptions, DetachOptions, Dictionary, Error, FindingProperties,
+    GrantProperties, PolicyUser, Result, StatusOptions,
+};
 use rootful_net_kernel::Namespace;
 use zbus::message::Header;
-use zbus::{Connection, OwnedFd, OwnedObjectPath, interface};
+use zbus::{OwnedFd, OwnedObjectPath, interface};
 
-use crate::authority::{caller, sender_uid};
-use crate::engine::{Attach, EngineHandle, Selection};
+use crate::authority::{Authority, Sender};
+use crate::decision_log::{self, Asked};
+use crate::engine::{Attach, Attached, EngineHandle, Selection};
 use crate::error::{namespace_error, namespace_refused};
+use crate::user_database::{caller, caller_named};
 
 /// The manager object.
 #[derive(Debug)]
 pub(crate) struct Manager {
     engine: EngineHandle,
+    authority: Authority,
 }
 
 impl Manager {
-    pub(crate) fn new(engine: EngineHandle) -> Self {
-        Self { engine }
+    pub(crate) fn new(engine: EngineHandle, authority: Authority) -> Self {
+        Self { engine, authority }
+    }
+
+    /// Attaches, and answers with the attachment, whether it is new and the grants that allowed it.
+    async fn attached(
+        &self,
+        sender: &Sender,
+        namespace: OwnedFd,
+        message: &AttachMessage,
+    ) -> Result<((OwnedObjectPath, bool), Vec<String>)> {
+        let attach = Box::new(verified(sender.uid, namespace, message).await?);
+        let attached = match self.engine.attach(sender.line, attach).await? {
+            Attached::AskPolkit {
+                mut attach,
+                generation,
+                ..
+            } => {
+                // The engine serves others meanwhile.
+                self.authority.may_attach(sender, &details(&attach)).await?;
+                attach.consent = Some(generation);
+                self.engine.attach(sender.line, attach).await?
+            }
+            done @ Attached::Done { .. } => done,
+        };
+        match attached {
+            Attached::Done {
+                id,
+                changed,
+                grants,
+            } => Ok(((attachment_path(&id), changed), grants)),
+            Attached::AskPolkit { grants, .. } => Err(Error::Internal(format!(
+                "polkit's consent does not count for {grants:?}"
+            ))),
+        }
+    }
+
+    /// The user whose policy is asked about: one's own, and for root anybody's.
+    async fn user(&self, sender: &Sender, user: Option<PolicyUser>) -> Result<Caller> {
+        let asked = match user {
+            None => return caller(sender.uid).await,
+            // Nobody but root learns which names there are.
+            Some(_) if sender.uid != 0 => {
+                let own = caller(sender.uid).await?;
+                let is_own = match &user {
+                    Some(PolicyUser::Name(name)) => own.user_name.as_ref() == Some(name),
+                    Some(PolicyUser::Uid(uid)) => *uid == own.uid,
+                    None => true,
+                };
+                return match is_own {
+                    true => Ok(own),
+                    false => Err(Error::NotAuthorized(
+                        "only root may ask what the policy says of another user".to_owned(),
+                    )),
+                };
+            }
+            Some(user) => user,
+        };
+        match asked {
+            PolicyUser::Uid(uid) => caller(uid).await,
+            PolicyUser::Name(name) => caller_named(&name).await,
+        }
     }
 }
 
@@ -30,10 +99,8 @@ impl Manager {
 impl Manager {
     /// Attaches a namespace.
     #[zbus(out_args("attachment", "changed"))]
-    #[expect(clippy::too_many_arguments, reason = "the message has them")]
     async fn attach(
         &self,
-        #[zbus(connection)] connection: &Connection,
         #[zbus(header)] header: Header<'_>,
         namespace: OwnedFd,
         name: String,
@@ -41,21 +108,30 @@ impl Manager {
         publish: Vec<String>,
         options: Dictionary,
     ) -> Result<(OwnedObjectPath, bool)> {
-        let uid = sender_uid(connection, &header).await?;
-        let description = Description::of(uid, &name, &options);
-        let message = AttachMessage::from_wire(name, networks, publish, options);
-        let message = description.logged(message)?;
-        let attach = description.logged(verified(uid, namespace, &message).await)?;
-        let (id, changed) = self.engine.attach(attach).await?;
-        Ok((attachment_path(&id), changed))
+        let sender = self.authority.sender(&header)?;
+        let record = |asked: &Asked, outcome: std::result::Result<&[String], &Error>| {
+            decision_log::record(sender.line, sender.uid, "attach", asked, outcome);
+        };
+        let asked = Asked::container(&name);
+        let message = AttachMessage::from_wire(name, networks, publish, options)
+            .inspect_err(|error| record(&asked, Err(error)))?;
+        let asked = Asked::of(&message);
+        match self.attached(&sender, namespace, &message).await {
+            Ok((answer, grants)) => {
+                record(&asked, Ok(&grants));
+                Ok(answer)
+            }
+            Err(error) => {
+                record(&asked, Err(&error));
+                Err(error)
+            }
+        }
     }
 
     /// Says what `Attach` would do.
     #[zbus(out_args("plan"))]
-    #[expect(clippy::too_many_arguments, reason = "the message has them")]
     async fn plan(
         &self,
-        #[zbus(connection)] connection: &Connection,
         #[zbus(header)] header: Header<'_>,
         namespace: OwnedFd,
         name: String,
@@ -63,62 +139,136 @@ impl Manager {
         publish: Vec<String>,
         options: Dictionary,
     ) -> Result<String> {
-        let uid = sender_uid(connection, &header).await?;
+        let sender = self.authority.sender(&header)?;
         let message = AttachMessage::from_wire(name, networks, publish, options)?;
-        let attach = verified(uid, namespace, &message).await?;
-        self.engine.plan(attach).await
+        let attach = Box::new(verified(sender.uid, namespace, &message).await?);
+        self.engine.plan(sender.line, attach).await
     }
 
     /// Detaches by name.
     #[zbus(out_args("detached"))]
     async fn detach(
         &self,
-        #[zbus(connection)] connection: &Connection,
         #[zbus(header)] header: Header<'_>,
         name: String,
         options: Dictionary,
     ) -> Result<bool> {
-        let uid = sender_uid(connection, &header).await?;
-        let (owner, container_id) = owner_and_container(uid, options)?;
-        let name: ContainerName =
-            name.parse().map_err(|error| Error::InvalidArgument(format!("{error}")))?;
+        let sender = self.authority.sender(&header)?;
+        let (owner, container_id) = owner_and_container(sender.uid, options)?;
+        let name: ContainerName = name
+            .parse()
+            .map_err(|error| Error::InvalidArgument(format!("{error}")))?;
         let selection = match container_id {
-            Some(id) => Selection::Container { owner, id, name: Some(name) },
-            None => Selection::Holder(Holder { owner, name }),
+            Some(id) => Selection::Container {
+                owner,
+                id,
+                name: Some(name.clone()),
+            },
+            None => Selection::Holder(Holder {
+                owner,
+                name: name.clone(),
+            }),
         };
-        Ok(!self.engine.detach(selection).await?.is_empty())
+        let (authority, engine) = (&self.authority, &self.engine);
+        let detached = detach(authority, engine, &sender, owner, name.as_str(), selection).await?;
+        Ok(!detached.is_empty())
     }
 
     /// Detaches what a namespace was attached as.
     #[zbus(out_args("detached"))]
     async fn detach_namespace(
         &self,
-        #[zbus(connection)] connection: &Connection,
         #[zbus(header)] header: Header<'_>,
         namespace: OwnedFd,
     ) -> Result<bool> {
-        let uid = sender_uid(connection, &header).await?;
-        let (namespace, _) = verify(uid, namespace)?;
+        let sender = self.authority.sender(&header)?;
+        let (namespace, _) = verify(sender.uid, namespace)?;
         let selection = Selection::Namespace(namespace.id());
-        Ok(!self.engine.detach(selection).await?.is_empty())
+        let (authority, engine) = (&self.authority, &self.engine);
+        let detached = detach(authority, engine, &sender, sender.uid, "", selection).await?;
+        Ok(!detached.is_empty())
     }
 
     /// Detaches everything of one owner.
     #[zbus(out_args("names"))]
     async fn detach_all(
         &self,
-        #[zbus(connection)] connection: &Connection,
         #[zbus(header)] header: Header<'_>,
         options: Dictionary,
     ) -> Result<Vec<String>> {
-        let uid = sender_uid(connection, &header).await?;
-        let (owner, container_id) = owner_and_container(uid, options)?;
+        let sender = self.authority.sender(&header)?;
+        let (owner, container_id) = owner_and_container(sender.uid, options)?;
         let selection = match container_id {
-            Some(id) => Selection::Container { owner, id, name: None },
+            Some(id) => Selection::Container {
+                owner,
+                id,
+                name: None,
+            },
             None => Selection::Owner(owner),
         };
-        let detached = self.engine.detach(selection).await?;
-        Ok(detached.iter().map(|attachment| attachment.name().to_string()).collect())
+        let (authority, engine) = (&self.authority, &self.engine);
+        let detached = detach(authority, engine, &sender, owner, "", selection).await?;
+        Ok(detached
+            .iter()
+            .map(|attachment| attachment.name().to_string())
+            .collect())
+    }
+
+    /// Says what the policy says of a request.
+    #[zbus(out_args("allowed", "findings"))]
+    async fn check_policy(
+        &self,
+        #[zbus(header)] header: Header<'_>,
+        networks: Vec<String>,
+        publish: Vec<String>,
+        options: Dictionary,
+    ) -> Result<(bool, Vec<FindingProperties>)> {
+        let sender = self.authority.sender(&header)?;
+        let CheckOptions { user, aliases } = CheckOptions::from_wire(options)?;
+        let message = AttachMessage {
+            name: "check".to_owned(),
+            networks,
+            publish,
+            aliases,
+            ..AttachMessage::default()
+        };
+        let (request, _) = message.parse()?;
+        let user = self.user(&sender, user).await?;
+        let checked = self
+            .engine
+            .check(sender.line, user, Box::new(request))
+            .await?;
+        Ok((checked.allowed, checked.findings))
+    }
+
+    /// Says which policy is in force.
+    #[zbus(out_args("problem", "grants", "limits"))]
+    async fn show_policy(
+        &self,
+        #[zbus(header)] header: Header<'_>,
+        options: Dictionary,
+    ) -> Result<(String, Vec<GrantProperties>, Vec<(String, u32, u32)>)> {
+        let sender = self.authority.sender(&header)?;
+        let StatusOptions { user } = StatusOptions::from_wire(options)?;
+        let user = self.user(&sender, user).await?;
+        let shown = self.engine.show(sender.line, user).await?;
+        Ok((shown.problem, shown.grants, shown.limits))
+    }
+
+    /// Reads the policy again.
+    async fn reload_policy(&self, #[zbus(header)] header: Header<'_>) -> Result<()> {
+        let sender = self.authority.sender(&header)?;
+        let asked = Asked::default();
+        let outcome = async {
+            self.authority
+                .may_manage(&sender, None, "read the policy again")
+                .await?;
+            self.engine.reload().await
+        };
+        let outcome = outcome.await;
+        let recorded = outcome.as_ref().map(|()| &[][..]);
+        decision_log::record(sender.line, sender.uid, "reload policy", &asked, recorded);
+        outcome
     }
 
     /// The version of the service.
@@ -128,56 +278,94 @@ impl Manager {
     }
 }
 
+/// Detaches what is selected of what `owner` has, if the sender may.
+pub(super) async fn detach(
+    authority: &Authority,
+    engine: &EngineHandle,
+    sender: &Sender,
+    owner: u32,
+    name: &str,
+    selection: Selection,
+) -> Result<Vec<Attachment>> {
+    let outcome = async {
+        authority
+            .may_manage(sender, Some(owner), "detach containers")
+            .await?;
+        engine.detach(sender.line, selection).await
+    };
+    let outcome = outcome.await;
+    let recorded = outcome.as_ref().map(|_| &[][..]);
+    decision_log::record(
+        sender.line,
+        sender.uid,
+        "detach",
+        &Asked::container(name),
+        recorded,
+    );
+    outcome
+}
+
 /// Takes the descriptor for a namespace that the caller may attach, or refuses it.
 fn verify(uid: u32, namespace: OwnedFd) -> Result<(Namespace, Owner)> {
     let namespace = Namespace::verify(namespace.into()).map_err(|error| namespace_error(&error))?;
     let owner = may_attach(uid, namespace.ownership());
-    Ok((namespace, owner.map_err(|refused| namespace_refused(&refused))?))
+    Ok((
+        namespace,
+        owner.map_err(|refused| namespace_refused(&refused))?,
+    ))
 }
 
 async fn verified(uid: u32, namespace: OwnedFd, message: &AttachMessage) -> Result<Attach> {
     let (request, on_conflict) = message.parse()?;
     let (namespace, owner) = verify(uid, namespace)?;
     let caller = caller(uid).await?;
-    Ok(Attach { caller, namespace, owner, request, on_conflict })
+    Ok(Attach {
+        caller,
+        namespace,
+        owner,
+        request,
+        on_conflict,
+        consent: None,
+    })
 }
 
-/// What a message to attach says of itself, for the log: the engine logs what it refuses itself.
-struct Description {
-    uid: u32,
-    name: String,
-    container_id: Option<String>,
-}
+/// The most characters of what polkit is told; a dialogue shows it.
+const MAX_DETAIL_CHARS: usize = 256;
 
-impl Description {
-    fn of(uid: u32, name: &str, options: &Dictionary) -> Self {
-        let container_id = options.get("container-id").and_then(|id| <&str>::try_from(id).ok());
-        Self { uid, name: quoted(name), container_id: container_id.map(quoted) }
-    }
-
-    fn logged<T>(&self, result: Result<T>) -> Result<T> {
-        if let Err(error) = &result {
-            let Self { uid, name, container_id } = self;
-            tracing::warn!(uid, name, container_id, %error, "attach refused");
+/// What polkit's rules can look at, and a dialogue shows.
+fn details(attach: &Attach) -> HashMap<&'static str, String> {
+    let request = &attach.request;
+    let networks = request
+        .networks
+        .iter()
+        .map(|asked| asked.network.to_string());
+    let ports = request.forwards.iter().map(|forward| {
+        let port = forward
+            .host_port
+            .map_or("any".to_owned(), |port| port.to_string());
+        format!("{}:{port}/{}", forward.host_address, forward.protocol)
+    });
+    let joined = |items: Vec<String>| {
+        let text = items.join(" ");
+        match text.char_indices().nth(MAX_DETAIL_CHARS) {
+            Some((end, _)) => format!("{} … ({} in all)", &text[..end], items.len()),
+            None => text,
         }
-        result
-    }
+    };
+    let id = request.container_id.as_ref().map(ToString::to_string);
+    HashMap::from([
+        ("container", request.name.to_string()),
+        ("container-id", id.unwrap_or_default()),
+        ("network", joined(networks.collect())),
+        ("ports", joined(ports.collect())),
+    ])
 }
 
 /// Whose attachments the options mean, and of which container.
 fn owner_and_container(uid: u32, options: Dictionary) -> Result<(u32, Option<ContainerId>)> {
-    let DetachOptions { owner, container_id } = DetachOptions::from_wire(options)?;
-    let owner = owner.unwrap_or(uid);
-    check_owner(uid, owner)?;
-    Ok((owner, container_id))
-}
-
-/// Users act on what is theirs, root on everything.
-pub(super) fn check_owner(uid: u32, owner: u32) -> Result<()> {
-    if uid == owner || uid == 0 {
-        return Ok(());
-    }
-    Err(Error::NotAuthorized(format!(
-        "user {uid} may not detach containers of user {owner}; that user or root can"
-    )))
+    let DetachOptions {
+        owner,
+        container_id,
+    } = DetachOptions::from_wire(options)?;
+    Ok((owner.unwrap_or(uid), container_id))
 }

@@ -4,6 +4,8 @@ use rootful_net_core::network::Network;
 use rootful_net_dbus::{NetworkProperties, SubnetProperties};
 use zbus::interface;
 
+use crate::dns::is_installed;
+
 /// One network on the bus.
 #[derive(Debug)]
 pub(crate) struct NetworkObject {
@@ -46,5 +48,11 @@ impl NetworkObject {
     #[zbus(property(emits_changed_signal = "const"))]
     fn mtu(&self) -> u16 {
         self.properties.mtu
+    }
+
+    /// None while the name server is not installed, whatever the network says.
+    #[zbus(property(emits_changed_signal = "false"))]
+    fn name_servers(&self) -> Vec<String> {
+        if is_installed() { self.properties.name_servers.clone() } else { Vec::new() }
     }
 }

@@ -1,35 +1,105 @@
-//! The objects on the bus: one an attachment, one a network, kept as the engine says.
+//! The objects on the bus: one an attachment, one a network, kept as the engine says. The engine does not wait
+//! for it: somebody who reads all objects holds up who waits for theirs, and nobody else.
 
 use rootful_net_core::attachment::{Attachment, AttachmentId};
 use rootful_net_core::network::Network;
 use rootful_net_dbus::name::{attachment_path, network_path};
+use tokio::sync::mpsc;
 use zbus::Connection;
 
 use super::attachment::AttachmentObject;
 use super::network::NetworkObject;
+use crate::authority::Authority;
 use crate::engine::EngineHandle;
 
-/// Puts objects on the bus and takes them off. A bus that fails is logged: the network of a container does
-/// not depend on who is told of it.
-#[derive(Clone, Debug)]
+enum Change {
+    Publish(Box<Attachment>),
+    Withdraw(AttachmentId),
+    PublishNetwork(Box<Network>),
+    Then(Box<dyn FnOnce() + Send>),
+}
+
+/// Puts objects on the bus and takes them off, in the order in which it is told. A bus that fails is logged:
+/// the network of a container does not depend on who is told of it.
+#[derive(Clone)]
 pub(crate) struct Objects {
-    connection: Connection,
-    engine: EngineHandle,
+    changes: mpsc::UnboundedSender<Change>,
 }
 
 impl Objects {
-    pub(crate) fn new(connection: Connection, engine: EngineHandle) -> Self {
-        Self { connection, engine }
+    pub(crate) fn new(connection: Connection, engine: EngineHandle, authority: Authority) -> Self {
+        // As long as what the engine does, which is bounded.
+        let (changes, mut receiver) = mpsc::unbounded_channel();
+        let keeper = Keeper {
+            connection,
+            engine,
+            authority,
+        };
+        tokio::spawn(async move {
+            while let Some(change) = receiver.recv().await {
+                keeper.make(change).await;
+            }
+        });
+        Self { changes }
     }
 
     /// Shows an attachment, in the place of one with the same id.
-    pub(crate) async fn publish(&self, attachment: &Attachment) {
+    pub(crate) fn publish(&self, attachment: &Attachment) {
+        self.tell(Change::Publish(Box::new(attachment.clone())));
+    }
+
+    /// Takes an attachment off.
+    pub(crate) fn withdraw(&self, id: &AttachmentId) {
+        self.tell(Change::Withdraw(id.clone()));
+    }
+
+    /// Shows a network.
+    pub(crate) fn publish_network(&self, network: &Network) {
+        self.tell(Change::PublishNetwork(Box::new(network.clone())));
+    }
+
+    /// Does something once the bus shows everything that was told before.
+    pub(crate) fn then(&self, work: impl FnOnce() + Send + 'static) {
+        self.tell(Change::Then(Box::new(work)));
+    }
+
+    fn tell(&self, change: Change) {
+        // The task ends with the process.
+        let _ = self.changes.send(change);
+    }
+}
+
+struct Keeper {
+    connection: Connection,
+    engine: EngineHandle,
+    authority: Authority,
+}
+
+impl Keeper {
+    async fn make(&self, change: Change) {
+        match change {
+            Change::Publish(attachment) => self.publish(&attachment).await,
+            Change::Withdraw(id) => self.withdraw(&id).await,
+            Change::PublishNetwork(network) => self.publish_network(&network).await,
+            Change::Then(work) => work(),
+        }
+    }
+
+    async fn publish(&self, attachment: &Attachment) {
         let path = attachment_path(attachment.id());
         let server = self.connection.object_server();
         let shown = match server.interface::<_, AttachmentObject>(&path).await {
-            Ok(shown) => shown.get_mut().await.update(attachment, shown.signal_emitter()).await,
+            // Calls of the object hold it for as long as they wait: it is changed beside them.
+            Ok(shown) => {
+                shown
+                    .get()
+                    .await
+                    .update(attachment, shown.signal_emitter())
+                    .await
+            }
             Err(_) => {
-                let object = AttachmentObject::new(attachment, self.engine.clone());
+                let (engine, authority) = (self.engine.clone(), self.authority.clone());
+                let object = AttachmentObject::new(attachment, engine, authority);
                 server.at(&path, object).await.map(|_| ())
             }
         };
@@ -38,8 +108,7 @@ impl Objects {
         }
     }
 
-    /// Takes an attachment off.
-    pub(crate) async fn withdraw(&self, id: &AttachmentId) {
+    async fn withdraw(&self, id: &AttachmentId) {
         let path = attachment_path(id);
         let server = self.connection.object_server();
         if let Err(error) = server.remove::<AttachmentObject, _>(&path).await {
@@ -47,8 +116,7 @@ impl Objects {
         }
     }
 
-    /// Shows a network.
-    pub(crate) async fn publish_network(&self, network: &Network) {
+    async fn publish_network(&self, network: &Network) {
         let path = network_path(network.name());
         let object = NetworkObject::new(network);
         if let Err(error) = self.connection.object_server().at(&path, object).await {

@@ -6,7 +6,10 @@ use std::ptr::NonNull;
 use nftnl::expr::Expression;
 use nftnl::{ProtoFamily, Rule};
 use nftnl_sys as sys;
-use nftnl_sys::libc::{NFT_LOOKUP_F_INV, NFT_NAT_DNAT, NFT_REG_1, NFT_REG32_00};
+use nftnl_sys::libc::{
+    NFT_LOOKUP_F_INV, NFT_NAT_DNAT, NFT_REG_1, NFT_REG32_00, NFT_REJECT_ICMPX_ADMIN_PROHIBITED,
+    NFT_REJECT_ICMPX_UNREACH,
+};
 
 use super::{check_memory, code, out_of_memory};
 
@@ -14,6 +17,8 @@ use super::{check_memory, code, out_of_memory};
 const FIB_RESULT_ADDRESS_TYPE: u32 = 3;
 /// `NFTA_FIB_F_DADDR` of the same.
 const FIB_DESTINATION: u32 = 1 << 1;
+/// `NFT_CONNLIMIT_F_INV` of the same: beyond the limit rather than within.
+const CONNECTION_LIMIT_INVERTED: u32 = 1;
 
 /// A place in the 16 registers of 32 bits that a rule computes in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,7 +45,7 @@ impl Register {
 }
 
 /// An expression that `nftnl` does not have, or only for the first register.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum RawExpression<'a> {
     /// Loads what the kernel knows about the packet. `key` is one of `NFT_META_…`.
     Meta { key: c_int, to: Register },
@@ -71,6 +76,10 @@ pub(crate) enum RawExpression<'a> {
         address: Register,
         port: Register,
     },
+    /// Drops the packet and tells its sender that it is administratively prohibited.
+    RejectProhibited,
+    /// Goes on where more connections than these have come by here. It counts, so it belongs to an element.
+    ConnectionsOver { limit: u32 },
 }
 
 impl RawExpression<'_> {
@@ -81,10 +90,12 @@ impl RawExpression<'_> {
             Self::DestinationType => c"fib",
             Self::Lookup { .. } | Self::MapLookup { .. } => c"lookup",
             Self::DestinationNat { .. } => c"nat",
+            Self::RejectProhibited => c"reject",
+            Self::ConnectionsOver { .. } => c"connlimit",
         }
     }
 
-    /// The attributes, all of which are numbers of 32 bits in libnftnl.
+    /// The attributes that are numbers of 32 bits in libnftnl.
     fn numbers(self) -> Vec<(u32, u32)> {
         match self {
             Self::Meta { key, to } => vec![
@@ -139,7 +150,23 @@ impl RawExpression<'_> {
                 (sys::NFTNL_EXPR_NAT_REG_ADDR_MIN, address.number()),
                 (sys::NFTNL_EXPR_NAT_REG_PROTO_MIN, port.number()),
             ],
+            Self::RejectProhibited => {
+                vec![(
+                    sys::NFTNL_EXPR_REJECT_TYPE,
+                    constant(NFT_REJECT_ICMPX_UNREACH),
+                )]
+            }
+            Self::ConnectionsOver { limit } => vec![
+                (sys::NFTNL_EXPR_CONNLIMIT_COUNT, limit),
+                (sys::NFTNL_EXPR_CONNLIMIT_FLAGS, CONNECTION_LIMIT_INVERTED),
+            ],
         }
+    }
+
+    /// The attribute that is a number of 8 bits.
+    fn small_number(self) -> Option<(u32, u8)> {
+        let reason = u8::try_from(NFT_REJECT_ICMPX_ADMIN_PROHIBITED).expect("one of four reasons");
+        (self == Self::RejectProhibited).then_some((sys::NFTNL_EXPR_REJECT_CODE, reason))
     }
 
     /// The set that is looked up.
@@ -149,13 +176,22 @@ impl RawExpression<'_> {
             Self::Meta { .. }
             | Self::Payload { .. }
             | Self::DestinationType
-            | Self::DestinationNat { .. } => None,
+            | Self::DestinationNat { .. }
+            | Self::RejectProhibited
+            | Self::ConnectionsOver { .. } => None,
         }
     }
 }
 
 impl Expression for RawExpression<'_> {
     fn to_expr(&self, _rule: &Rule<'_>) -> NonNull<sys::nftnl_expr> {
+        self.build()
+    }
+}
+
+impl RawExpression<'_> {
+    /// Makes the expression, which belongs to the caller.
+    pub(super) fn build(self) -> NonNull<sys::nftnl_expr> {
         // SAFETY: the kind ends with NUL.
         let raw = unsafe { sys::nftnl_expr_alloc(self.kind().as_ptr()) };
         // An unknown kind gives null as well, but all of these are older than libnftnl 1.0.7.
@@ -164,6 +200,10 @@ impl Expression for RawExpression<'_> {
             // SAFETY: the expression is ours and alive, and `numbers` gives attributes of its kind that are
             // 32 bits wide.
             unsafe { sys::nftnl_expr_set_u32(raw.as_ptr(), code(attribute), value) };
+        }
+        if let Some((attribute, value)) = self.small_number() {
+            // SAFETY: as above, with the one attribute that is 8 bits wide.
+            unsafe { sys::nftnl_expr_set_u8(raw.as_ptr(), code(attribute), value) };
         }
         if let Some(set) = self.set() {
             let attribute = code(sys::NFTNL_EXPR_LOOKUP_SET);

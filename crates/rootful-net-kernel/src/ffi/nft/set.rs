@@ -10,7 +10,7 @@ use nftnl_sys::libc::{
     NLM_F_CREATE, NLM_F_EXCL, nlmsghdr,
 };
 
-use super::{check_memory, code, flags, out_of_memory};
+use super::{RawExpression, check_memory, code, flags, out_of_memory};
 
 /// The longest key or data: the 16 registers of 32 bits, which is also the size of libnftnl's buffers.
 const MAX_VALUE_LEN: usize = 64;
@@ -77,6 +77,13 @@ impl NamedSet {
         unsafe { sys::nftnl_set_set_u32(self.raw.as_ptr(), code(attribute), value) };
     }
 
+    /// Has the set's elements count connections, against this limit where they say no other.
+    pub(crate) fn count_connections(&self, limit: u32) {
+        let expression = RawExpression::ConnectionsOver { limit }.build();
+        // SAFETY: both are ours and alive; from here on the expression belongs to the set.
+        unsafe { sys::nftnl_set_add_expr(self.raw.as_ptr(), expression.as_ptr()) };
+    }
+
     fn put_user_data(&self, bytes: &[u8]) {
         let len = u32::try_from(bytes.len()).expect("a few bytes");
         let (set, start) = (self.raw.as_ptr(), bytes.as_ptr().cast::<c_void>());
@@ -102,7 +109,7 @@ impl Drop for NamedSet {
     }
 }
 
-// SAFETY: a set without elements takes a few hundred bytes.
+// SAFETY: a set without elements takes a few hundred bytes, with an expression too.
 unsafe impl NlMsg for NamedSet {
     unsafe fn write(&self, buf: *mut c_void, seq: u32, kind: MsgType) {
         let (message, flags) = match kind {
@@ -120,6 +127,8 @@ unsafe impl NlMsg for NamedSet {
 pub(crate) struct ElementMessage {
     /// Names the set and holds the one element.
     set: NamedSet,
+    /// The one element.
+    element: NonNull<sys::nftnl_set_elem>,
 }
 
 impl ElementMessage {
@@ -157,11 +166,18 @@ impl ElementMessage {
             let result = unsafe { sys::nftnl_set_elem_set(raw, code(attribute), start, len) };
             check_memory(result);
         }
-        Some(Self { set })
+        Some(Self { set, element })
+    }
+
+    /// Has the element count connections against this limit.
+    pub(crate) fn count_connections(&self, limit: u32) {
+        let expression = RawExpression::ConnectionsOver { limit }.build();
+        // SAFETY: both are ours and alive; from here on the expression belongs to the element.
+        unsafe { sys::nftnl_set_elem_add_expr(self.element.as_ptr(), expression.as_ptr()) };
     }
 }
 
-// SAFETY: one element has at most twice 64 bytes of values and 256 of user data.
+// SAFETY: one element has at most twice 64 bytes of values, 256 of user data and one expression.
 unsafe impl NlMsg for ElementMessage {
     unsafe fn write(&self, buf: *mut c_void, seq: u32, kind: MsgType) {
         let (message, flags) = match kind {

@@ -1,0 +1,26 @@
+//! Detaches a container that has stopped. The service notices by itself, a moment later, so this may fail.
+
+use rootful_net_dbus::{DetachOptions, Error as WireError, ManagerProxy};
+
+use crate::deadline::Deadline;
+use crate::error::HookError;
+use crate::report::Report;
+use crate::service;
+use crate::state::State;
+
+pub(crate) fn run(deadline: Deadline, report: &mut Report) -> Result<(), HookError> {
+    let state = State::read(deadline)?;
+    report.about(&state.id);
+    // By its id: another container may have the name by now.
+    let options = DetachOptions {
+        container_id: Some(state.id),
+        ..DetachOptions::default()
+    };
+    service::with_bus(deadline, async |connection| {
+        let manager = ManagerProxy::new(&connection)
+            .await
+            .map_err(WireError::from)?;
+        manager.detach_all(&options.to_dictionary()).await
+    })?;
+    Ok(())
+}

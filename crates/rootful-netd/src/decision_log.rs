@@ -1,0 +1,291 @@
+//! The record of every decision: one a request, granted or not. What callers chose appears in it escaped and
+//! cut off, and whoever causes too many of them gets the rest counted instead of written.
+
+use std::collections::HashMap;
+use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use rootful_net_dbus::{AttachMessage, Error};
+use zbus::DBusError as _;
+
+use crate::fair_queue::Line;
+
+/// The most characters of a list, or of a reason.
+const MAX_CHARS: usize = 512;
+/// How often it is said how many records were left out.
+pub(crate) const SUMMARY: Duration = Duration::from_secs(10);
+
+/// How many records there may be at once, and how many a second in the long run.
+#[derive(Clone, Copy, Debug)]
+struct Rate {
+    at_once: f64,
+    per_second: f64,
+}
+
+const GRANTED: Rate = Rate {
+    at_once: 500.0,
+    per_second: 20.0,
+};
+const REFUSED: Rate = Rate {
+    at_once: 20.0,
+    per_second: 1.0,
+};
+
+static BUCKETS: LazyLock<Mutex<HashMap<(Line, bool), Bucket>>> = LazyLock::new(Mutex::default);
+
+#[derive(Debug)]
+struct Bucket {
+    left: f64,
+    filled: Instant,
+    left_out: u64,
+}
+
+impl Bucket {
+    fn full(rate: Rate, now: Instant) -> Self {
+        Self {
+            left: rate.at_once,
+            filled: now,
+            left_out: 0,
+        }
+    }
+
+    fn fill(&mut self, rate: Rate, now: Instant) {
+        let elapsed = now.duration_since(self.filled).as_secs_f64();
+        self.left = (self.left + elapsed * rate.per_second).min(rate.at_once);
+        self.filled = now;
+    }
+
+    /// Whether one more may be written, and how many were left out before it.
+    fn take(&mut self, rate: Rate, now: Instant) -> Option<u64> {
+        self.fill(rate, now);
+        if self.left < 1.0 {
+            self.left_out += 1;
+            return None;
+        }
+        self.left -= 1.0;
+        Some(std::mem::take(&mut self.left_out))
+    }
+}
+
+/// What was asked for, made safe for the log.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Asked {
+    container: String,
+    container_id: String,
+    networks: String,
+    ports: String,
+}
+
+impl Asked {
+    /// What a message asks for, whether it is well formed or not.
+    pub(crate) fn of(message: &AttachMessage) -> Self {
+        Self {
+            container: bounded(&message.name),
+            container_id: bounded(&message.container_id),
+            networks: bounded_list(&message.networks),
+            ports: bounded_list(&message.publish),
+        }
+    }
+
+    /// What is to be done with a container of this name, and with nothing else.
+    pub(crate) fn container(name: &str) -> Self {
+        Self {
+            container: bounded(name),
+            ..Self::default()
+        }
+    }
+}
+
+/// Writes the record of a decision. `grants` are the sources of those that decided; root has none.
+pub(crate) fn record(
+    line: Line,
+    uid: u32,
+    action: &'static str,
+    asked: &Asked,
+    outcome: Result<&[String], &Error>,
+) {
+    let is_granted = outcome.is_ok();
+    let rate = rate(is_granted);
+    let now = Instant::now();
+    let left_out = {
+        let mut buckets = buckets();
+        let bucket = buckets
+            .entry((line, is_granted))
+            .or_insert_with(|| Bucket::full(rate, now));
+        bucket.take(rate, now)
+    };
+    let Some(left_out) = left_out else { return };
+    let Asked {
+        container,
+        container_id,
+        networks,
+        ports,
+    } = asked;
+    match outcome {
+        Ok(grants) => {
+            let grant = bounded(&grants.join("; "));
+            tracing::info!(
+                action,
+                uid,
+                container,
+                container_id,
+                networks,
+                ports,
+                grant,
+                outcome = "granted",
+                left_out,
+                "decision"
+            );
+        }
+        Err(error) => {
+            let reason = bounded(error.description().unwrap_or_default());
+            let outcome = name_of(error);
+            tracing::warn!(
+                action,
+                uid,
+                container,
+                container_id,
+                networks,
+                ports,
+                outcome,
+                reason,
+                left_out,
+                "decision"
+            );
+        }
+    }
+}
+
+/// Says how many records were left out since it was last said, and forgets whoever is quiet.
+pub(crate) fn summarize() {
+    let now = Instant::now();
+    let mut left_out = Vec::new();
+    buckets().retain(|&(line, is_granted), bucket| {
+        let rate = rate(is_granted);
+        bucket.fill(rate, now);
+        let count = std::mem::take(&mut bucket.left_out);
+        if count > 0 {
+            left_out.push((line, is_granted, count));
+        }
+        bucket.left < rate.at_once
+    });
+    for (line, is_granted, left_out) in left_out {
+        let uid = match line {
+            Line::User(uid) => uid.to_string(),
+            Line::Nameless => "without a user".to_owned(),
+        };
+        let outcome = if is_granted { "granted" } else { "refused" };
+        tracing::warn!(uid, outcome, left_out, "decisions left out of the log");
+    }
+}
+
+fn rate(is_granted: bool) -> Rate {
+    if is_granted { GRANTED } else { REFUSED }
+}
+
+fn buckets() -> MutexGuard<'static, HashMap<(Line, bool), Bucket>> {
+    BUCKETS.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn name_of(error: &Error) -> &'static str {
+    match error {
+        Error::ZBus(_) => "failed",
+        Error::InvalidArgument(_) => "invalid",
+        Error::NotAuthorized(_) | Error::NamespaceRefused(_) => "denied",
+        Error::QuotaExceeded(_) => "over quota",
+        Error::NotFound(_)
+        | Error::Conflict(_)
+        | Error::AddressExhausted(_)
+        | Error::NotInitialized(_) => "not possible",
+        Error::Unavailable(_) => "unavailable",
+        Error::Internal(_) => "failed",
+    }
+}
+
+fn bounded_list(items: &[String]) -> String {
+    let mut text = String::new();
+    for (position, item) in items.iter().enumerate() {
+        if text.len() >= MAX_CHARS / 2 {
+            text.push_str(&format!(" and {} more", items.len() - position));
+            break;
+        }
+        if position > 0 {
+            text.push(' ');
+        }
+        text.push_str(&cut(item, 128));
+    }
+    text
+}
+
+fn bounded(text: &str) -> String {
+    cut(text, MAX_CHARS)
+}
+
+/// The text with everything escaped that could end the record or steer a terminal, cut off after so many
+/// characters.
+fn cut(text: &str, max_chars: usize) -> String {
+    let mut out = String::new();
+    let mut room = max_chars;
+    for character in text.chars() {
+        let escaped = match character {
+            '"' | '\'' => character.to_string(),
+            other => other.escape_debug().to_string(),
+        };
+        match room.checked_sub(escaped.chars().count()) {
+            Some(left) => room = left,
+            None => {
+                out.push('…');
+                break;
+            }
+        }
+        out.push_str(&escaped);
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flood_is_counted_and_written_about_once() {
+        let start = Instant::now();
+        let rate = Rate {
+            at_once: 3.0,
+            per_second: 1.0,
+        };
+        let mut bucket = Bucket::full(rate, start);
+        let written = (0..1000)
+            .filter(|_| bucket.take(rate, start).is_some())
+            .count();
+        assert_eq!((written, bucket.left_out), (3, 997));
+        let later = start + Duration::from_secs(1);
+        assert_eq!(bucket.take(rate, later), Some(997));
+        assert_eq!(bucket.take(rate, later), None);
+        let much_later = start + Duration::from_secs(1000);
+        let written = (0..1000)
+            .filter(|_| bucket.take(rate, much_later).is_some())
+            .count();
+        assert_eq!(written, 3);
+    }
+
+    #[test]
+    fn what_callers_choose_cannot_end_a_record_or_fill_the_log() {
+        let cases = [
+            ("web", "web"),
+            ("a\nMESSAGE=forged", "a\\nMESSAGE=forged"),
+            ("\u{1b}[2J\u{202e}", "\\u{1b}[2J\\u{202e}"),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(bounded(text), expected);
+        }
+        assert_eq!(
+            bounded(&"\n".repeat(100_000)).chars().count(),
+            MAX_CHARS + 1
+        );
+        let many = vec!["x".repeat(1000); 1000];
+        let listed = bounded_list(&many);
+        assert!(listed.chars().count() < 2 * MAX_CHARS, "{listed}");
+        assert!(listed.ends_with(" and 998 more"), "{listed}");
+    }
+}

@@ -1,0 +1,432 @@
+//! The gate between the bus and the service: every message passes it before anything else looks at it. It
+//! bounds what one user and all users can have in the service at a time, has users take turns, and knows
+//! which uid each connection belongs to. What a call may do is not its business.
+
+mod socket;
+
+use std::collections::HashMap;
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use rootful_net_dbus::Error;
+use rootful_net_dbus::name::{ATTACHMENT_INTERFACE, MANAGER_INTERFACE};
+use tokio::sync::Notify;
+use zbus::message::{Flags, Type};
+use zbus::{Connection, DBusError, Message};
+
+use crate::fair_queue::{FairQueue, Line};
+use crate::{authority, user_database};
+
+pub(crate) use socket::connect;
+
+/// The longest message that is read: an attach with a thousand ports and all aliases has a third of it.
+const MAX_MESSAGE_BYTES: usize = 64 << 10;
+/// The most file descriptors of a message: no method takes more.
+const MAX_MESSAGE_FDS: usize = 1;
+/// The most calls of one line that wait.
+const MAX_WAITING: usize = 64;
+/// The most calls that wait, of all lines and of connections that are not identified yet.
+const MAX_WAITING_IN_ALL: usize = 1024;
+/// How long a call can hold its place; longer than the slowest answer, see polkit.rs.
+const STALE: Duration = Duration::from_secs(300);
+
+/// What kinds of calls there are to take turns in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Lane {
+    /// Calls of the service's own methods, which wait for the engine or polkit most of the time.
+    Work,
+    /// Reading of objects and properties, which takes processor time and never waits.
+    Reading,
+}
+
+impl Lane {
+    const ALL: [Self; 2] = [Self::Work, Self::Reading];
+
+    /// The most calls of one line that are served at a time.
+    fn for_each(self) -> usize {
+        match self {
+            Self::Work => 4,
+            Self::Reading => 1,
+        }
+    }
+
+    /// The most calls that are served at a time. One worker is always left to those that change something.
+    fn in_all(self) -> usize {
+        match self {
+            Self::Work => 64,
+            Self::Reading => 1,
+        }
+    }
+
+    fn of(message: &Message) -> Self {
+        let header = message.header();
+        match header.interface().map(|interface| interface.as_str()) {
+            Some(MANAGER_INTERFACE | ATTACHMENT_INTERFACE) => Self::Work,
+            Some(_) | None => Self::Reading,
+        }
+    }
+}
+
+/// Who is at the other end of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Identity {
+    uid: u32,
+    line: Line,
+}
+
+#[derive(Debug)]
+enum Peer {
+    /// The bus is being asked; these calls wait for its answer.
+    Asked(Vec<Message>),
+    Known(Identity),
+}
+
+#[derive(Debug)]
+struct Served {
+    line: Line,
+    lane: Lane,
+    since: Instant,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// By unique name, which the bus gives to no second connection.
+    peers: HashMap<String, Peer>,
+    unidentified: usize,
+    work: FairQueue<Message>,
+    reading: FairQueue<Message>,
+    /// By the caller's unique name and the call's serial number, which callers choose and may choose twice.
+    served: HashMap<(String, u32), Vec<Served>>,
+    /// Replies to the service's own calls, and the bus's signals: nobody waits before them.
+    passing: VecDeque<zbus::Result<Message>>,
+}
+
+impl State {
+    fn queue(&mut self, lane: Lane) -> &mut FairQueue<Message> {
+        match lane {
+            Lane::Work => &mut self.work,
+            Lane::Reading => &mut self.reading,
+        }
+    }
+
+    fn waiting(&self) -> usize {
+        self.work.len() + self.reading.len() + self.unidentified
+    }
+
+    /// Takes the next call that may be served now.
+    fn next(&mut self) -> Option<Message> {
+        for lane in Lane::ALL {
+            let mut served = HashMap::<Line, usize>::new();
+            for one in self
+                .served
+                .values()
+                .flatten()
+                .filter(|one| one.lane == lane)
+            {
+                *served.entry(one.line).or_default() += 1;
+            }
+            if served.values().sum::<usize>() >= lane.in_all() {
+                continue;
+            }
+            let ready = |line: Line| {
+                served
+                    .get(&line)
+                    .is_none_or(|&count| count < lane.for_each())
+            };
+            if let Some((line, message)) = self.queue(lane).pop(ready) {
+                if let Some(key) = key_of(&message) {
+                    let since = Instant::now();
+                    self.served
+                        .entry(key)
+                        .or_default()
+                        .push(Served { line, lane, since });
+                }
+                return Some(message);
+            }
+        }
+        None
+    }
+
+    fn enqueue(&mut self, line: Line, message: Message) -> Result<(), Refused> {
+        let lane = Lane::of(&message);
+        if self.queue(lane).line(line).count() >= MAX_WAITING {
+            return Err(Refused::Waiting(message));
+        }
+        self.queue(lane).push(line, message);
+        Ok(())
+    }
+}
+
+/// A call that is turned away, and why.
+#[derive(Debug)]
+enum Refused {
+    Waiting(Message),
+    WaitingInAll(Message),
+    Descriptors(Message),
+    TooLong(Message),
+    ReadOnly(Message),
+}
+
+/// The gate.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Gate {
+    state: Arc<Mutex<State>>,
+    /// Told when there may be a message to hand on.
+    changed: Arc<Notify>,
+    connection: Arc<OnceLock<Connection>>,
+}
+
+impl Gate {
+    /// The uid behind a connection whose calls were let through.
+    pub(crate) fn uid(&self, unique_name: &str) -> Option<u32> {
+        match self.state().peers.get(unique_name) {
+            Some(Peer::Known(identity)) => Some(identity.uid),
+            Some(Peer::Asked(_)) | None => None,
+        }
+    }
+
+    /// The line that the calls of a connection wait in.
+    pub(crate) fn line(&self, unique_name: &str) -> Line {
+        match self.state().peers.get(unique_name) {
+            Some(Peer::Known(identity)) => identity.line,
+            Some(Peer::Asked(_)) | None => Line::Nameless,
+        }
+    }
+
+    /// Forgets a connection that the bus says is gone.
+    pub(crate) fn forget(&self, unique_name: &str) {
+        let mut state = self.state();
+        if let Some(Peer::Asked(waiting)) = state.peers.remove(unique_name) {
+            state.unidentified = state.unidentified.saturating_sub(waiting.len());
+        }
+        // An answer to somebody who is gone is sent as well, and gives the place back then.
+    }
+
+    /// Takes what came over the bus.
+    async fn admit(&self, message: zbus::Result<Message>) {
+        let message = match message {
+            Ok(message) => message,
+            error @ Err(_) => {
+                self.state().passing.push_back(error);
+                self.changed.notify_one();
+                return;
+            }
+        };
+        let refused = match message.message_type() {
+            Type::MethodCall => self.admit_call(message),
+            Type::Signal if !is_from_bus(&message) => return,
+            Type::Signal | Type::MethodReturn | Type::Error => {
+                self.state().passing.push_back(Ok(message));
+                Ok(())
+            }
+        };
+        match refused {
+            Ok(()) => self.changed.notify_one(),
+            Err(refused) => self.refuse(refused).await,
+        }
+    }
+
+    fn admit_call(&self, message: Message) -> Result<(), Refused> {
+        let expects_reply = !message
+            .primary_header()
+            .flags()
+            .contains(Flags::NO_REPLY_EXPECTED);
+        let header = message.header();
+        let Some(sender) = header.sender().map(ToString::to_string) else {
+            return Ok(());
+        };
+        let sets = header
+            .interface()
+            .is_some_and(|name| name == "org.freedesktop.DBus.Properties")
+            && header.member().is_some_and(|name| name == "Set");
+        drop(header);
+        // Its end could not be noticed: the answer is what gives the place back.
+        if !expects_reply {
+            return Ok(());
+        }
+        if message.data().fds().len() > MAX_MESSAGE_FDS {
+            return Err(Refused::Descriptors(message));
+        }
+        if sets {
+            return Err(Refused::ReadOnly(message));
+        }
+        let mut state = self.state();
+        if state.waiting() >= MAX_WAITING_IN_ALL {
+            return Err(Refused::WaitingInAll(message));
+        }
+        state.served.retain(|_, served| {
+            served.retain(|one| one.since.elapsed() < STALE);
+            !served.is_empty()
+        });
+        match state.peers.get_mut(&sender) {
+            Some(Peer::Known(identity)) => {
+                let line = identity.line;
+                state.enqueue(line, message)
+            }
+            Some(Peer::Asked(waiting)) if waiting.len() >= MAX_WAITING => {
+                Err(Refused::Waiting(message))
+            }
+            Some(Peer::Asked(waiting)) => {
+                waiting.push(message);
+                state.unidentified += 1;
+                Ok(())
+            }
+            None => {
+                state
+                    .peers
+                    .insert(sender.clone(), Peer::Asked(vec![message]));
+                state.unidentified += 1;
+                tokio::spawn(self.clone().identify(sender));
+                Ok(())
+            }
+        }
+    }
+
+    /// Finds out who a connection belongs to, and lets its calls wait in that user's line.
+    async fn identify(self, sender: String) {
+        let identity = match self.connection.get() {
+            Some(connection) => authority::peer_uid(connection, &sender).await,
+            None => Err(Error::Unavailable("the service is starting".to_owned())),
+        };
+        let identity = match identity {
+            Ok(uid) if user_database::is_named(uid).await => Ok(Identity {
+                uid,
+                line: Line::User(uid),
+            }),
+            Ok(uid) => Ok(Identity {
+                uid,
+                line: Line::Nameless,
+            }),
+            Err(error) => Err(error),
+        };
+        let mut turned_away = Vec::new();
+        let mut refused = Vec::new();
+        {
+            let mut state = self.state();
+            let Some(Peer::Asked(waiting)) = state.peers.remove(&sender) else {
+                return;
+            };
+            state.unidentified = state.unidentified.saturating_sub(waiting.len());
+            match identity {
+                Ok(identity) => {
+                    state.peers.insert(sender, Peer::Known(identity));
+                    for message in waiting {
+                        refused.extend(state.enqueue(identity.line, message).err());
+                    }
+                }
+                Err(error) => {
+                    let reason = error.to_string();
+                    turned_away
+                        .extend(waiting.into_iter().map(|message| (message, reason.clone())));
+                }
+            }
+        }
+        self.changed.notify_one();
+        for refused in refused {
+            self.refuse(refused).await;
+        }
+        for (message, reason) in turned_away {
+            self.answer(&message, Error::NotAuthorized(reason)).await;
+        }
+    }
+
+    /// Waits for the next message that the service may have.
+    async fn next(&self) -> zbus::Result<Message> {
+        loop {
+            let changed = self.changed.notified();
+            {
+                let mut state = self.state();
+                if let Some(message) = state.passing.pop_front() {
+                    return message;
+                }
+                if let Some(message) = state.next() {
+                    return Ok(message);
+                }
+            }
+            changed.await;
+        }
+    }
+
+    /// Notices an answer, which gives the place of its call back.
+    fn answered(&self, reply: &Message) {
+        if !matches!(reply.message_type(), Type::MethodReturn | Type::Error) {
+            return;
+        }
+        let header = reply.header();
+        let (Some(destination), Some(serial)) = (header.destination(), header.reply_serial())
+        else {
+            return;
+        };
+        {
+            let mut state = self.state();
+            let key = (destination.to_string(), serial.get());
+            if let Some(served) = state.served.get_mut(&key) {
+                served.pop();
+                if served.is_empty() {
+                    state.served.remove(&key);
+                }
+            }
+        }
+        self.changed.notify_one();
+    }
+
+    async fn refuse(&self, refused: Refused) {
+        match refused {
+            Refused::Waiting(message) => {
+                let reason = format!(
+                    "{MAX_WAITING} calls of this user are waiting already; wait for their answers"
+                );
+                self.answer(&message, Error::Unavailable(reason)).await;
+            }
+            Refused::WaitingInAll(message) => {
+                let reason =
+                    format!("{MAX_WAITING_IN_ALL} calls are waiting already; try again later");
+                self.answer(&message, Error::Unavailable(reason)).await;
+            }
+            Refused::Descriptors(message) => {
+                let count = message.data().fds().len();
+                let reason = format!(
+                    "the message has {count} file descriptors; accepted are up to {MAX_MESSAGE_FDS}"
+                );
+                self.answer(&message, Error::InvalidArgument(reason)).await;
+            }
+            Refused::TooLong(message) => {
+                let reason = format!(
+                    "the message is too long; accepted are up to {MAX_MESSAGE_BYTES} bytes"
+                );
+                self.answer(&message, Error::InvalidArgument(reason)).await;
+            }
+            Refused::ReadOnly(message) => {
+                let reason = "the properties of this service are read-only".to_owned();
+                self.answer(&message, zbus::fdo::Error::PropertyReadOnly(reason))
+                    .await;
+            }
+        }
+    }
+
+    async fn answer(&self, message: &Message, error: impl DBusError) {
+        let Some(connection) = self.connection.get() else {
+            return;
+        };
+        if let Err(error) = connection.reply_dbus_error(&message.header(), error).await {
+            tracing::debug!(%error, "cannot answer");
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn key_of(message: &Message) -> Option<(String, u32)> {
+    let sender = message.header().sender()?.to_string();
+    Some((sender, message.primary_header().serial_num().get()))
+}
+
+fn is_from_bus(message: &Message) -> bool {
+    message
+        .header()
+        .sender()
+        .is_some_and(|sender| sender.as_str() == "org.freedesktop.DBus")
+}

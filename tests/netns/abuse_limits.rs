@@ -1,0 +1,583 @@
+//! Messages that are too much: too long, too deep, too many. Each case has its error, and the daemon works on
+//! for everybody else.
+
+use std::collections::HashMap;
+use std::os::fd::AsFd as _;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use futures_util::future::join_all;
+use rootful_net_dbus::name::{BUS_NAME, MANAGER_INTERFACE, MANAGER_PATH};
+use rootful_net_dbus::{Dictionary, Error as WireError, ManagerProxy};
+use rootful_net_tests::Test;
+use rootful_net_tests::daemon::Daemon;
+use rootful_net_tests::deadline::eventually;
+use rootful_net_tests::footprint::Footprint;
+use rootful_net_tests::sandbox::Sandbox;
+use rootful_net_tests::user::{Refusal, User, message};
+use zbus::fdo::{ObjectManagerProxy, PropertiesProxy};
+use zbus::message::Flags;
+use zbus::names::InterfaceName;
+use zbus::{Connection, Fd, Message, OwnedVariant, Variant};
+
+use crate::daemon::{ALICE, BOB, DEADLINE, MALLORY, System, container_of, ensure_refused, fd};
+
+pub(crate) const TESTS: &[Test] = &[
+    ("abuse::message_that_is_too_long", |sandbox| {
+        long_message(sandbox, 80 << 10)
+    }),
+    ("abuse::message_of_many_megabytes", |sandbox| {
+        long_message(sandbox, 24 << 20)
+    }),
+    (
+        "abuse::publish_of_a_thousand_and_more_elements",
+        |sandbox| {
+            let publish = vec!["80"; 1025];
+            too_much(
+                sandbox,
+                "publish has 1025 elements",
+                "web",
+                &["rootful0"],
+                &publish,
+            )
+        },
+    ),
+    ("abuse::more_ports_than_a_request_can_have", |sandbox| {
+        too_much(
+            sandbox,
+            "4097 ports",
+            "web",
+            &["rootful0"],
+            &["10000-14096:10000-14096"],
+        )
+    }),
+    ("abuse::more_networks_than_a_request_can_have", |sandbox| {
+        let networks: Vec<_> = (0..9).map(|number| format!("n{number}")).collect();
+        let networks: Vec<_> = networks.iter().map(String::as_str).collect();
+        too_much(sandbox, "9 networks", "web", &networks, &[])
+    }),
+    ("abuse::more_aliases_than_a_network_can_have", |sandbox| {
+        let aliases: Vec<_> = (0..33).map(|number| format!("alias=a{number}")).collect();
+        let network = format!("rootful0:{}", aliases.join(","));
+        too_much(sandbox, "33 aliases", "web", &[&network], &[])
+    }),
+    ("abuse::name_of_sixty_thousand_bytes", |sandbox| {
+        let name = "a".repeat(60_000);
+        too_much(sandbox, "is too long", &name, &["rootful0"], &[])
+    }),
+    ("abuse::publish_of_sixty_thousand_bytes", |sandbox| {
+        let publish = "8".repeat(60_000);
+        too_much(sandbox, "…", "web", &["rootful0"], &[&publish])
+    }),
+    ("abuse::variants_in_variants", |sandbox| {
+        let mut value = Variant::from(1_u32);
+        for _ in 0..50 {
+            value = Variant::Variant(Box::new(value));
+        }
+        option(sandbox, "container-id", value, &["container-id"])
+    }),
+    ("abuse::dictionary_in_an_option", |sandbox| {
+        let value = Variant::from(HashMap::from([("a", Variant::from(vec![1_u64; 7000]))]));
+        option(sandbox, "aliases", value, &["aliases"])
+    }),
+    ("abuse::option_that_swells_when_it_is_read", |sandbox| {
+        option(
+            sandbox,
+            "container-id",
+            Variant::from(vec![1_u8; 60_000]),
+            &["container-id"],
+        )
+    }),
+    ("abuse::option_with_an_endless_key", |sandbox| {
+        option(
+            sandbox,
+            &"k".repeat(60_000),
+            Variant::from(true),
+            &["not supported"],
+        )
+    }),
+    ("abuse::descriptors_in_the_options", descriptors),
+    ("abuse::properties_are_not_set", properties),
+    ("abuse::calls_without_an_answer_do_nothing", no_reply),
+    ("abuse::signals_of_strangers_are_not_heard", signals),
+    ("abuse::pending_calls_are_bounded", pending_calls),
+    ("abuse::refusals_do_not_fill_the_log", log_flood),
+    ("abuse::names_do_not_forge_log_records", forged_log),
+    (
+        "abuse::detaching_an_object_while_it_is_replaced",
+        detach_while_replaced,
+    ),
+    ("abuse::leases_of_one_user_are_bounded", leases),
+    ("abuse::flood_of_denied_attaches", |sandbox| {
+        flood(sandbox, "denied attaches", MALLORY, 4, attach_for_ever)
+    }),
+    ("abuse::flood_of_granted_attaches", |sandbox| {
+        flood(sandbox, "granted attaches", BOB, 4, attach_for_ever)
+    }),
+    ("abuse::flood_of_readers", |sandbox| {
+        flood(sandbox, "readers of all objects", MALLORY, 4, read_for_ever)
+    }),
+    ("abuse::flood_of_connections", |sandbox| {
+        flood(sandbox, "new connections", MALLORY, 4, connect_for_ever)
+    }),
+    ("abuse::flood_of_long_messages", |sandbox| {
+        flood(sandbox, "messages of a megabyte", MALLORY, 2, long_for_ever)
+    }),
+];
+
+/// Fails unless the daemon serves alice, with a reasonable amount of memory.
+fn ensure_well(system: &System) -> Result<()> {
+    let container = container_of(ALICE)?;
+    ALICE.set_up(&container, "well", "-p 9999:80")?;
+    ALICE.tear_down("well")?;
+    let resident_kib = system.daemon()?.resident_kib()?;
+    ensure!(
+        resident_kib < 100 << 10,
+        "the daemon has {resident_kib} KiB"
+    );
+    Ok(())
+}
+
+fn long_message(sandbox: &Sandbox, bytes: usize) -> Result<()> {
+    let system = System::start(sandbox)?;
+    let container = container_of(MALLORY)?;
+    let publish = "x".repeat(bytes);
+    ensure_refused("InvalidArgument", &["too long", "65536 bytes"], || {
+        MALLORY.attach(
+            fd(&container)?.as_fd(),
+            &message("web", &["rootful0"], &[&publish]),
+        )
+    })?;
+    ensure_well(&system)
+}
+
+fn too_much(
+    sandbox: &Sandbox,
+    word: &str,
+    name: &str,
+    networks: &[&str],
+    publish: &[&str],
+) -> Result<()> {
+    let system = System::start(sandbox)?;
+    let container = container_of(ALICE)?;
+    ensure_refused("InvalidArgument", &[word], || {
+        let outcome = ALICE.attach(fd(&container)?.as_fd(), &message(name, networks, publish))?;
+        if let Err(refusal) = &outcome {
+            ensure!(
+                refusal.message.len() < 1000,
+                "{} bytes",
+                refusal.message.len()
+            );
+        }
+        Ok(outcome)
+    })?;
+    ensure_well(&system)
+}
+
+fn option(sandbox: &Sandbox, key: &str, value: Variant<'_>, words: &[&str]) -> Result<()> {
+    let system = System::start(sandbox)?;
+    let container = container_of(ALICE)?;
+    let options = Dictionary::from([(key.to_owned(), OwnedVariant::try_from(value)?)]);
+    ensure_refused("InvalidArgument", words, || {
+        let message = message("web", &["rootful0"], &[]);
+        ALICE.attach_with(fd(&container)?.as_fd(), &message, &options)
+    })?;
+    ensure_well(&system)
+}
+
+fn descriptors(sandbox: &Sandbox) -> Result<()> {
+    let system = System::start(sandbox)?;
+    let container = container_of(ALICE)?;
+    let extra = fd(&container)?;
+    ensure_refused("InvalidArgument", &["file descriptors"], || {
+        let options =
+            (0..10).map(|number| (format!("fd{number}"), Variant::Fd(Fd::from(extra.as_fd()))));
+        let options: HashMap<_, _> = options.collect();
+        let namespace = fd(&container)?;
+        ALICE.on_bus(async |connection| {
+            let (networks, publish): (&[&str], &[&str]) = (&["rootful0"], &[]);
+            let body = (
+                Fd::from(namespace.as_fd()),
+                "web",
+                networks,
+                publish,
+                &options,
+            );
+            let destination = Some(BUS_NAME);
+            let interface = Some(MANAGER_INTERFACE);
+            let call =
+                connection.call_method(destination, MANAGER_PATH, interface, "Attach", &body);
+            let outcome = call.await.map(|_| ());
+            Ok(outcome.map_err(|error| Refusal::from(&WireError::from(error))))
+        })
+    })?;
+    ensure_well(&system)
+}
+
+fn properties(sandbox: &Sandbox) -> Result<()> {
+    let system = System::start(sandbox)?;
+    let refused = MALLORY.on_bus(async |connection| {
+        let properties = PropertiesProxy::builder(&connection)
+            .destination(BUS_NAME)
+            .path(MANAGER_PATH)
+            .build()
+            .await?;
+        let interface = InterfaceName::from_static_str(MANAGER_INTERFACE)?;
+        Ok(properties
+            .set(interface, "Version", &Variant::from("0"))
+            .await)
+    })?;
+    ensure!(
+        matches!(refused, Err(zbus::fdo::Error::PropertyReadOnly(_))),
+        "{refused:?}"
+    );
+    ensure_well(&system)
+}
+
+fn no_reply(sandbox: &Sandbox) -> Result<()> {
+    let system = System::start(sandbox)?;
+    let container = container_of(ALICE)?;
+    ALICE.set_up(&container, "web", "")?;
+    let before = Footprint::look()?;
+    ALICE.on_bus(async |connection| {
+        for _ in 0..1000 {
+            let call = Message::method_call(MANAGER_PATH, "DetachAll")
+                .destination(BUS_NAME)
+                .interface(MANAGER_INTERFACE)
+                .with_flags(Flags::NO_REPLY_EXPECTED)
+                .build(&(Dictionary::new(),))?;
+            connection.send(&call).await?;
+        }
+        // Calls of one connection keep their order: those before are over now.
+        ManagerProxy::new(&connection).await?.version().await?;
+        Ok(())
+    })?;
+    ensure!(
+        Footprint::look()? == before,
+        "calls without an answer changed something"
+    );
+    ensure_well(&system)
+}
+
+fn signals(sandbox: &Sandbox) -> Result<()> {
+    let system = System::start(sandbox)?;
+    let container = container_of(ALICE)?;
+    ALICE.set_up(&container, "web", "")?;
+    MALLORY.on_bus(async |connection| {
+        let name = connection.unique_name().context("no name")?.to_string();
+        for _ in 0..1000 {
+            // As if the bus said that somebody is gone.
+            let signal = Message::signal(
+                "/org/freedesktop/DBus",
+                "org.freedesktop.DBus",
+                "NameOwnerChanged",
+            );
+            let signal = signal.destination(BUS_NAME);
+            connection
+                .send(&signal.build(&(name.as_str(), name.as_str(), ""))?)
+                .await?;
+        }
+        ManagerProxy::new(&connection).await?.version().await?;
+        Ok(())
+    })?;
+    ensure_well(&system)
+}
+
+fn pending_calls(sandbox: &Sandbox) -> Result<()> {
+    let system = System::start(sandbox)?;
+    let container = container_of(MALLORY)?;
+    let namespace = fd(&container)?;
+    let refusals = MALLORY.on_bus(async |connection| {
+        let manager = ManagerProxy::new(&connection).await?;
+        let networks = ["rootful0".to_owned()];
+        let options = Dictionary::new();
+        let calls =
+            (0..400).map(|_| manager.attach(Fd::from(&namespace), "web", &networks, &[], &options));
+        let outcomes = join_all(calls).await;
+        Ok(outcomes
+            .into_iter()
+            .filter_map(Result::err)
+            .map(|error| Refusal::from(&error))
+            .collect::<Vec<_>>())
+    })?;
+    let count = |name: &str| {
+        refusals
+            .iter()
+            .filter(|refusal| refusal.name == name)
+            .count()
+    };
+    println!(
+        "of 400 calls at once {} were told to wait, {} were answered",
+        count("Unavailable"),
+        count("NotAuthorized")
+    );
+    ensure!(refusals.len() == 400, "{} refusals", refusals.len());
+    ensure!(
+        count("Unavailable") + count("NotAuthorized") > 0,
+        "{refusals:?}"
+    );
+    ensure_well(&system)
+}
+
+fn log_flood(sandbox: &Sandbox) -> Result<()> {
+    let system = System::start(sandbox)?;
+    let container = container_of(MALLORY)?;
+    let namespace = fd(&container)?;
+    MALLORY.on_bus(async |connection| {
+        let manager = ManagerProxy::new(&connection).await?;
+        let networks = ["rootful0".to_owned()];
+        for number in 0..1000 {
+            let name = format!("c{number}");
+            let fd = Fd::from(&namespace);
+            let outcome = manager
+                .attach(fd, &name, &networks, &[], &Dictionary::new())
+                .await;
+            ensure!(outcome.is_err(), "mallory is granted something");
+        }
+        Ok(())
+    })?;
+    // Nor does it use up what is written about others.
+    let alices = container_of(ALICE)?;
+    ALICE
+        .attach(
+            fd(&alices)?.as_fd(),
+            &message("web", &["rootful0"], &["80:80"]),
+        )?
+        .unwrap_err();
+    let log = Daemon::log()?;
+    let records = |uid: u32| {
+        let uid = format!("uid={uid} ");
+        log.lines()
+            .filter(|line| line.contains("decision action=") && line.contains(&uid))
+            .count()
+    };
+    println!("1000 refusals are {} records", records(MALLORY.uid()));
+    ensure!((20..60).contains(&records(MALLORY.uid())), "{log}");
+    ensure!(records(ALICE.uid()) == 1, "{log}");
+    eventually(Duration::from_secs(20), || {
+        let log = Daemon::log()?;
+        let summary = log
+            .lines()
+            .find(|line| line.contains("left out of the log"));
+        ensure!(
+            summary.is_some_and(|line| line.contains("10003")),
+            "no summary"
+        );
+        Ok(())
+    })?;
+    ensure_well(&system)
+}
+
+fn forged_log(sandbox: &Sandbox) -> Result<()> {
+    let _system = System::start(sandbox)?;
+    let container = container_of(MALLORY)?;
+    let forged = "x\n INFO rootful_netd: decision uid=0 outcome=\"granted\"\u{1b}[2J";
+    for (name, networks, publish) in [
+        (forged, "rootful0", "80"),
+        ("x", forged, "80"),
+        ("x", "rootful0", forged),
+    ] {
+        let message = message(name, &[networks], &[publish]);
+        MALLORY
+            .attach(fd(&container)?.as_fd(), &message)?
+            .unwrap_err();
+    }
+    let log = Daemon::log()?;
+    ensure!(!log.contains('\u{1b}'), "{log}");
+    let forged = log
+        .lines()
+        .find(|line| line.starts_with(" INFO rootful_netd: decision"));
+    ensure!(forged.is_none(), "{forged:?}");
+    let own = log
+        .lines()
+        .filter(|line| line.contains("decision action=\"attach\" uid=10003"));
+    ensure!(own.count() == 3, "{log}");
+    Ok(())
+}
+
+/// Reading and changing an object at once must not make one wait for the other for ever.
+fn detach_while_replaced(sandbox: &Sandbox) -> Result<()> {
+    let system = System::start(sandbox)?;
+    let container = container_of(ALICE)?;
+    let attachment = ALICE.set_up(&container, "web", "")?;
+    let namespace = fd(&container)?;
+    ALICE.on_bus(async |connection| {
+        let manager = ManagerProxy::new(&connection).await?;
+        let path = format!("{MANAGER_PATH}/attachment/_{}", attachment.id);
+        let object = rootful_net_dbus::AttachmentProxy::new(&connection, path).await?;
+        let networks = ["rootful0".to_owned()];
+        let replace = OwnedVariant::from(true);
+        let options = HashMap::from([("replace".to_owned(), replace)]);
+        for round in 0..40 {
+            let publish = [format!("{}:80", 8000 + round)];
+            let attach = manager.attach(Fd::from(&namespace), "web", &networks, &publish, &options);
+            let (attached, _) = futures_util::future::join(attach, object.detach()).await;
+            attached?;
+        }
+        Ok(())
+    })?;
+    ensure_well(&system)
+}
+
+fn leases(sandbox: &Sandbox) -> Result<()> {
+    const NAMES: usize = 600;
+    let system = System::start(sandbox)?;
+    let container = container_of(ALICE)?;
+    let namespace = fd(&container)?;
+    ALICE.on_bus(async |connection| {
+        let manager = ManagerProxy::new(&connection).await?;
+        let networks = ["rootful0".to_owned()];
+        for number in 0..NAMES {
+            let name = format!("c{number}");
+            manager
+                .attach(Fd::from(&namespace), &name, &networks, &[], &HashMap::new())
+                .await?;
+            manager.detach(&name, &HashMap::new()).await?;
+        }
+        Ok(())
+    })?;
+    let leases: serde_json::Value = serde_json::from_str(&Footprint::look()?.leases)?;
+    let count = leases.as_array().context("no list")?.len();
+    println!("{NAMES} names of one user, two addresses each, leave {count} leases");
+    ensure!(count <= 1025, "{count} leases");
+    ensure_well(&system)
+}
+
+type Flood = for<'a> fn(
+    &'a Connection,
+    &'a std::os::fd::OwnedFd,
+    usize,
+) -> std::pin::Pin<Box<dyn Future<Output = Result<()>> + Send + 'a>>;
+
+fn attach_for_ever<'a>(
+    connection: &'a Connection,
+    namespace: &'a std::os::fd::OwnedFd,
+    number: usize,
+) -> std::pin::Pin<Box<dyn Future<Output = Result<()>> + Send + 'a>> {
+    Box::pin(async move {
+        let manager = ManagerProxy::new(connection).await?;
+        let networks = ["rootful0".to_owned()];
+        let options = Dictionary::new();
+        let names: Vec<_> = (0..32).map(|call| format!("c{number}-{call}")).collect();
+        let calls = names.iter().map(|name| async {
+            let _ = manager
+                .attach(Fd::from(namespace), name, &networks, &[], &options)
+                .await;
+            let _ = manager.detach(name, &options).await;
+        });
+        join_all(calls).await;
+        Ok(())
+    })
+}
+
+fn read_for_ever<'a>(
+    connection: &'a Connection,
+    _: &'a std::os::fd::OwnedFd,
+    _: usize,
+) -> std::pin::Pin<Box<dyn Future<Output = Result<()>> + Send + 'a>> {
+    Box::pin(async move {
+        let objects = ObjectManagerProxy::builder(connection)
+            .destination(BUS_NAME)
+            .path(MANAGER_PATH)
+            .build()
+            .await?;
+        join_all((0..32).map(|_| objects.get_managed_objects())).await;
+        Ok(())
+    })
+}
+
+fn connect_for_ever<'a>(
+    _: &'a Connection,
+    _: &'a std::os::fd::OwnedFd,
+    _: usize,
+) -> std::pin::Pin<Box<dyn Future<Output = Result<()>> + Send + 'a>> {
+    Box::pin(async move {
+        let connection = rootful_net_dbus::connect(Some(MALLORY.uid()), DEADLINE).await?;
+        let _ = ManagerProxy::new(&connection).await?.version().await;
+        Ok(())
+    })
+}
+
+fn long_for_ever<'a>(
+    connection: &'a Connection,
+    _: &'a std::os::fd::OwnedFd,
+    _: usize,
+) -> std::pin::Pin<Box<dyn Future<Output = Result<()>> + Send + 'a>> {
+    Box::pin(async move {
+        let manager = ManagerProxy::new(connection).await?;
+        let _ = manager
+            .detach(&"x".repeat(1 << 20), &Dictionary::new())
+            .await;
+        Ok(())
+    })
+}
+
+/// How long alice's attach takes while somebody floods the service. The number is one to look at; what is asserted
+/// leaves room for a busy machine, on which the flood itself takes most of the processors.
+fn flood(sandbox: &Sandbox, what: &str, user: User, connections: usize, call: Flood) -> Result<()> {
+    let system = System::start(sandbox)?;
+    let (container, floods) = (container_of(ALICE)?, container_of(user)?);
+    // So that the bridge stays, and there is something to read.
+    let others = (0..5)
+        .map(|_| container_of(ALICE))
+        .collect::<Result<Vec<_>>>()?;
+    for (number, other) in others.iter().enumerate() {
+        ALICE.set_up(other, &format!("other{number}"), "")?;
+    }
+    let (namespace, flood_namespace) = (fd(&container)?, fd(&floods)?);
+    let measure = || {
+        ALICE.on_bus(async |connection| {
+            let manager = ManagerProxy::new(&connection).await?;
+            let networks = ["rootful0".to_owned()];
+            let publish = ["8080:80".to_owned()];
+            let options = Dictionary::new();
+            let mut times = Vec::new();
+            for _ in 0..40 {
+                let started = Instant::now();
+                let attach =
+                    manager.attach(Fd::from(&namespace), "web", &networks, &publish, &options);
+                attach.await?;
+                times.push(started.elapsed());
+                manager.detach("web", &options).await?;
+            }
+            times.sort_unstable();
+            Ok((times[times.len() / 2], times[times.len() * 9 / 10]))
+        })
+    };
+    let (alone, alone_90) = measure()?;
+    let stop = AtomicBool::new(false);
+    let calls = AtomicU64::new(0);
+    let (flooded, flooded_90) = std::thread::scope(|scope| {
+        for number in 0..connections {
+            let (stop, calls, flood_namespace) = (&stop, &calls, &flood_namespace);
+            scope.spawn(move || {
+                user.on_bus(async |connection| {
+                    while !stop.load(Ordering::Relaxed) {
+                        call(&connection, flood_namespace, number).await?;
+                        calls.fetch_add(1, Ordering::Relaxed);
+                    }
+                    Ok(())
+                })
+            });
+        }
+        let begun = eventually(DEADLINE, || {
+            ensure!(
+                calls.load(Ordering::Relaxed) > 2,
+                "the flood does not begin"
+            );
+            Ok(())
+        });
+        let measured = begun.and_then(|()| measure());
+        stop.store(true, Ordering::Relaxed);
+        measured
+    })?;
+    let ratio = flooded.as_secs_f64() / alone.as_secs_f64();
+    println!(
+        "{what}: alice's attach takes {alone:?} alone ({alone_90:?} at the 90th percentile), {flooded:?} in the flood \
+         ({flooded_90:?}): {ratio:.2} times; {} KiB",
+        system.daemon()?.resident_kib()?
+    );
+    ensure!(ratio < 10.0, "{what}: {ratio:.2} times as long");
+    ensure_well(&system)
+}
