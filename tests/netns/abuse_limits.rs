@@ -24,33 +24,14 @@ use zbus::{Connection, Fd, Message, OwnedVariant, Variant};
 use crate::daemon::{ALICE, BOB, DEADLINE, MALLORY, System, container_of, ensure_refused, fd};
 
 pub(crate) const TESTS: &[Test] = &[
-    ("abuse::message_that_is_too_long", |sandbox| {
-        long_message(sandbox, 80 << 10)
+    ("abuse::message_that_is_too_long", |sandbox| long_message(sandbox, 80 << 10)),
+    ("abuse::message_of_many_megabytes", |sandbox| long_message(sandbox, 24 << 20)),
+    ("abuse::publish_of_a_thousand_and_more_elements", |sandbox| {
+        let publish = vec!["80"; 1025];
+        too_much(sandbox, "publish has 1025 elements", "web", &["rootful0"], &publish)
     }),
-    ("abuse::message_of_many_megabytes", |sandbox| {
-        long_message(sandbox, 24 << 20)
-    }),
-    (
-        "abuse::publish_of_a_thousand_and_more_elements",
-        |sandbox| {
-            let publish = vec!["80"; 1025];
-            too_much(
-                sandbox,
-                "publish has 1025 elements",
-                "web",
-                &["rootful0"],
-                &publish,
-            )
-        },
-    ),
     ("abuse::more_ports_than_a_request_can_have", |sandbox| {
-        too_much(
-            sandbox,
-            "4097 ports",
-            "web",
-            &["rootful0"],
-            &["10000-14096:10000-14096"],
-        )
+        too_much(sandbox, "4097 ports", "web", &["rootful0"], &["10000-14096:10000-14096"])
     }),
     ("abuse::more_networks_than_a_request_can_have", |sandbox| {
         let networks: Vec<_> = (0..9).map(|number| format!("n{number}")).collect();
@@ -82,20 +63,10 @@ pub(crate) const TESTS: &[Test] = &[
         option(sandbox, "aliases", value, &["aliases"])
     }),
     ("abuse::option_that_swells_when_it_is_read", |sandbox| {
-        option(
-            sandbox,
-            "container-id",
-            Variant::from(vec![1_u8; 60_000]),
-            &["container-id"],
-        )
+        option(sandbox, "container-id", Variant::from(vec![1_u8; 60_000]), &["container-id"])
     }),
     ("abuse::option_with_an_endless_key", |sandbox| {
-        option(
-            sandbox,
-            &"k".repeat(60_000),
-            Variant::from(true),
-            &["not supported"],
-        )
+        option(sandbox, &"k".repeat(60_000), Variant::from(true), &["not supported"])
     }),
     ("abuse::descriptors_in_the_options", descriptors),
     ("abuse::properties_are_not_set", properties),
@@ -104,10 +75,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("abuse::pending_calls_are_bounded", pending_calls),
     ("abuse::refusals_do_not_fill_the_log", log_flood),
     ("abuse::names_do_not_forge_log_records", forged_log),
-    (
-        "abuse::detaching_an_object_while_it_is_replaced",
-        detach_while_replaced,
-    ),
+    ("abuse::detaching_an_object_while_it_is_replaced", detach_while_replaced),
     ("abuse::leases_of_one_user_are_bounded", leases),
     ("abuse::flood_of_denied_attaches", |sandbox| {
         flood(sandbox, "denied attaches", MALLORY, 4, attach_for_ever)
@@ -132,10 +100,7 @@ fn ensure_well(system: &System) -> Result<()> {
     ALICE.set_up(&container, "well", "-p 9999:80")?;
     ALICE.tear_down("well")?;
     let resident_kib = system.daemon()?.resident_kib()?;
-    ensure!(
-        resident_kib < 100 << 10,
-        "the daemon has {resident_kib} KiB"
-    );
+    ensure!(resident_kib < 100 << 10, "the daemon has {resident_kib} KiB");
     Ok(())
 }
 
@@ -144,10 +109,7 @@ fn long_message(sandbox: &Sandbox, bytes: usize) -> Result<()> {
     let container = container_of(MALLORY)?;
     let publish = "x".repeat(bytes);
     ensure_refused("InvalidArgument", &["too long", "65536 bytes"], || {
-        MALLORY.attach(
-            fd(&container)?.as_fd(),
-            &message("web", &["rootful0"], &[&publish]),
-        )
+        MALLORY.attach(fd(&container)?.as_fd(), &message("web", &["rootful0"], &[&publish]))
     })?;
     ensure_well(&system)
 }
@@ -164,11 +126,7 @@ fn too_much(
     ensure_refused("InvalidArgument", &[word], || {
         let outcome = ALICE.attach(fd(&container)?.as_fd(), &message(name, networks, publish))?;
         if let Err(refusal) = &outcome {
-            ensure!(
-                refusal.message.len() < 1000,
-                "{} bytes",
-                refusal.message.len()
-            );
+            ensure!(refusal.message.len() < 1000, "{} bytes", refusal.message.len());
         }
         Ok(outcome)
     })?;
@@ -197,13 +155,7 @@ fn descriptors(sandbox: &Sandbox) -> Result<()> {
         let namespace = fd(&container)?;
         ALICE.on_bus(async |connection| {
             let (networks, publish): (&[&str], &[&str]) = (&["rootful0"], &[]);
-            let body = (
-                Fd::from(namespace.as_fd()),
-                "web",
-                networks,
-                publish,
-                &options,
-            );
+            let body = (Fd::from(namespace.as_fd()), "web", networks, publish, &options);
             let destination = Some(BUS_NAME);
             let interface = Some(MANAGER_INTERFACE);
             let call =
@@ -224,14 +176,9 @@ fn properties(sandbox: &Sandbox) -> Result<()> {
             .build()
             .await?;
         let interface = InterfaceName::from_static_str(MANAGER_INTERFACE)?;
-        Ok(properties
-            .set(interface, "Version", &Variant::from("0"))
-            .await)
+        Ok(properties.set(interface, "Version", &Variant::from("0")).await)
     })?;
-    ensure!(
-        matches!(refused, Err(zbus::fdo::Error::PropertyReadOnly(_))),
-        "{refused:?}"
-    );
+    ensure!(matches!(refused, Err(zbus::fdo::Error::PropertyReadOnly(_))), "{refused:?}");
     ensure_well(&system)
 }
 
@@ -253,10 +200,7 @@ fn no_reply(sandbox: &Sandbox) -> Result<()> {
         ManagerProxy::new(&connection).await?.version().await?;
         Ok(())
     })?;
-    ensure!(
-        Footprint::look()? == before,
-        "calls without an answer changed something"
-    );
+    ensure!(Footprint::look()? == before, "calls without an answer changed something");
     ensure_well(&system)
 }
 
@@ -274,9 +218,7 @@ fn signals(sandbox: &Sandbox) -> Result<()> {
                 "NameOwnerChanged",
             );
             let signal = signal.destination(BUS_NAME);
-            connection
-                .send(&signal.build(&(name.as_str(), name.as_str(), ""))?)
-                .await?;
+            connection.send(&signal.build(&(name.as_str(), name.as_str(), ""))?).await?;
         }
         ManagerProxy::new(&connection).await?.version().await?;
         Ok(())
@@ -301,22 +243,14 @@ fn pending_calls(sandbox: &Sandbox) -> Result<()> {
             .map(|error| Refusal::from(&error))
             .collect::<Vec<_>>())
     })?;
-    let count = |name: &str| {
-        refusals
-            .iter()
-            .filter(|refusal| refusal.name == name)
-            .count()
-    };
+    let count = |name: &str| refusals.iter().filter(|refusal| refusal.name == name).count();
     println!(
         "of 400 calls at once {} were told to wait, {} were answered",
         count("Unavailable"),
         count("NotAuthorized")
     );
     ensure!(refusals.len() == 400, "{} refusals", refusals.len());
-    ensure!(
-        count("Unavailable") + count("NotAuthorized") > 0,
-        "{refusals:?}"
-    );
+    ensure!(count("Unavailable") + count("NotAuthorized") > 0, "{refusals:?}");
     ensure_well(&system)
 }
 
@@ -330,9 +264,7 @@ fn log_flood(sandbox: &Sandbox) -> Result<()> {
         for number in 0..1000 {
             let name = format!("c{number}");
             let fd = Fd::from(&namespace);
-            let outcome = manager
-                .attach(fd, &name, &networks, &[], &Dictionary::new())
-                .await;
+            let outcome = manager.attach(fd, &name, &networks, &[], &Dictionary::new()).await;
             ensure!(outcome.is_err(), "mallory is granted something");
         }
         Ok(())
@@ -340,30 +272,20 @@ fn log_flood(sandbox: &Sandbox) -> Result<()> {
     // Nor does it use up what is written about others.
     let alices = container_of(ALICE)?;
     ALICE
-        .attach(
-            fd(&alices)?.as_fd(),
-            &message("web", &["rootful0"], &["80:80"]),
-        )?
-        .unwrap_err();
+        .attach(fd(&alices)?.as_fd(), &message("web", &["rootful0"], &["80:80"]))?
+        .expect_err("it is refused");
     let log = Daemon::log()?;
     let records = |uid: u32| {
         let uid = format!("uid={uid} ");
-        log.lines()
-            .filter(|line| line.contains("decision action=") && line.contains(&uid))
-            .count()
+        log.lines().filter(|line| line.contains("decision action=") && line.contains(&uid)).count()
     };
     println!("1000 refusals are {} records", records(MALLORY.uid()));
     ensure!((20..60).contains(&records(MALLORY.uid())), "{log}");
     ensure!(records(ALICE.uid()) == 1, "{log}");
     eventually(Duration::from_secs(20), || {
         let log = Daemon::log()?;
-        let summary = log
-            .lines()
-            .find(|line| line.contains("left out of the log"));
-        ensure!(
-            summary.is_some_and(|line| line.contains("10003")),
-            "no summary"
-        );
+        let summary = log.lines().find(|line| line.contains("left out of the log"));
+        ensure!(summary.is_some_and(|line| line.contains("10003")), "no summary");
         Ok(())
     })?;
     ensure_well(&system)
@@ -373,25 +295,17 @@ fn forged_log(sandbox: &Sandbox) -> Result<()> {
     let _system = System::start(sandbox)?;
     let container = container_of(MALLORY)?;
     let forged = "x\n INFO rootful_netd: decision uid=0 outcome=\"granted\"\u{1b}[2J";
-    for (name, networks, publish) in [
-        (forged, "rootful0", "80"),
-        ("x", forged, "80"),
-        ("x", "rootful0", forged),
-    ] {
+    for (name, networks, publish) in
+        [(forged, "rootful0", "80"), ("x", forged, "80"), ("x", "rootful0", forged)]
+    {
         let message = message(name, &[networks], &[publish]);
-        MALLORY
-            .attach(fd(&container)?.as_fd(), &message)?
-            .unwrap_err();
+        MALLORY.attach(fd(&container)?.as_fd(), &message)?.expect_err("it is refused");
     }
     let log = Daemon::log()?;
     ensure!(!log.contains('\u{1b}'), "{log}");
-    let forged = log
-        .lines()
-        .find(|line| line.starts_with(" INFO rootful_netd: decision"));
+    let forged = log.lines().find(|line| line.starts_with(" INFO rootful_netd: decision"));
     ensure!(forged.is_none(), "{forged:?}");
-    let own = log
-        .lines()
-        .filter(|line| line.contains("decision action=\"attach\" uid=10003"));
+    let own = log.lines().filter(|line| line.contains("decision action=\"attach\" uid=10003"));
     ensure!(own.count() == 3, "{log}");
     Ok(())
 }
@@ -430,9 +344,7 @@ fn leases(sandbox: &Sandbox) -> Result<()> {
         let networks = ["rootful0".to_owned()];
         for number in 0..NAMES {
             let name = format!("c{number}");
-            manager
-                .attach(Fd::from(&namespace), &name, &networks, &[], &HashMap::new())
-                .await?;
+            manager.attach(Fd::from(&namespace), &name, &networks, &[], &HashMap::new()).await?;
             manager.detach(&name, &HashMap::new()).await?;
         }
         Ok(())
@@ -461,9 +373,7 @@ fn attach_for_ever<'a>(
         let options = Dictionary::new();
         let names: Vec<_> = (0..32).map(|call| format!("c{number}-{call}")).collect();
         let calls = names.iter().map(|name| async {
-            let _ = manager
-                .attach(Fd::from(namespace), name, &networks, &[], &options)
-                .await;
+            let _ = manager.attach(Fd::from(namespace), name, &networks, &[], &options).await;
             let _ = manager.detach(name, &options).await;
         });
         join_all(calls).await;
@@ -506,9 +416,7 @@ fn long_for_ever<'a>(
 ) -> std::pin::Pin<Box<dyn Future<Output = Result<()>> + Send + 'a>> {
     Box::pin(async move {
         let manager = ManagerProxy::new(connection).await?;
-        let _ = manager
-            .detach(&"x".repeat(1 << 20), &Dictionary::new())
-            .await;
+        let _ = manager.detach(&"x".repeat(1 << 20), &Dictionary::new()).await;
         Ok(())
     })
 }
@@ -519,9 +427,7 @@ fn flood(sandbox: &Sandbox, what: &str, user: User, connections: usize, call: Fl
     let system = System::start(sandbox)?;
     let (container, floods) = (container_of(ALICE)?, container_of(user)?);
     // So that the bridge stays, and there is something to read.
-    let others = (0..5)
-        .map(|_| container_of(ALICE))
-        .collect::<Result<Vec<_>>>()?;
+    let others = (0..5).map(|_| container_of(ALICE)).collect::<Result<Vec<_>>>()?;
     for (number, other) in others.iter().enumerate() {
         ALICE.set_up(other, &format!("other{number}"), "")?;
     }
@@ -562,10 +468,7 @@ fn flood(sandbox: &Sandbox, what: &str, user: User, connections: usize, call: Fl
             });
         }
         let begun = eventually(DEADLINE, || {
-            ensure!(
-                calls.load(Ordering::Relaxed) > 2,
-                "the flood does not begin"
-            );
+            ensure!(calls.load(Ordering::Relaxed) > 2, "the flood does not begin");
             Ok(())
         });
         let measured = begun.and_then(|()| measure());

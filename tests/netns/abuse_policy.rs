@@ -34,14 +34,11 @@ pub(crate) const TESTS: &[Test] = &[
         refused_file(sandbox, "mode 666", |path| mode(path, 0o666))
     }),
     ("abuse::policy_file_of_a_user", |sandbox| {
-        refused_file(sandbox, "uid 10003", |path| {
-            Ok(chown(path, Some(MALLORY.uid()), None)?)
-        })
+        refused_file(sandbox, "uid 10003", |path| Ok(chown(path, Some(MALLORY.uid()), None)?))
     }),
-    (
-        "abuse::policy_directory_that_everybody_can_write",
-        |sandbox| refused_file(sandbox, "mode 1777", |path| mode(parent(path)?, 0o1777)),
-    ),
+    ("abuse::policy_directory_that_everybody_can_write", |sandbox| {
+        refused_file(sandbox, "mode 1777", |path| mode(parent(path)?, 0o1777))
+    }),
     ("abuse::policy_directory_of_a_user", |sandbox| {
         refused_file(sandbox, "uid 10003", |path| {
             Ok(chown(parent(path)?, Some(MALLORY.uid()), None)?)
@@ -55,19 +52,16 @@ pub(crate) const TESTS: &[Test] = &[
             Ok(symlink(&target, path)?)
         })
     }),
-    (
-        "abuse::policy_symlink_through_a_users_directory",
-        |sandbox| {
-            refused_file(sandbox, "uid 10003", |path| {
-                // Both ends are root's; the link in the middle is not safe from its directory's owner.
-                let target = Path::new("/etc/rootful-net/elsewhere.toml");
-                fs::rename(path, target)?;
-                let middle = users_directory()?.join("middle.toml");
-                symlink(target, &middle)?;
-                Ok(symlink(&middle, path)?)
-            })
-        },
-    ),
+    ("abuse::policy_symlink_through_a_users_directory", |sandbox| {
+        refused_file(sandbox, "uid 10003", |path| {
+            // Both ends are root's; the link in the middle is not safe from its directory's owner.
+            let target = Path::new("/etc/rootful-net/elsewhere.toml");
+            fs::rename(path, target)?;
+            let middle = users_directory()?.join("middle.toml");
+            symlink(target, &middle)?;
+            Ok(symlink(&middle, path)?)
+        })
+    }),
     ("abuse::policy_symlinks_in_a_circle", |sandbox| {
         refused_file(sandbox, "symbolic links", |path| {
             fs::remove_file(path)?;
@@ -81,13 +75,7 @@ pub(crate) const TESTS: &[Test] = &[
             fs::remove_file(path)?;
             let file_type = rustix::fs::FileType::Fifo;
             let mode = rustix::fs::Mode::from_raw_mode(0o600);
-            Ok(rustix::fs::mknodat(
-                rustix::fs::CWD,
-                path,
-                file_type,
-                mode,
-                0,
-            )?)
+            Ok(rustix::fs::mknodat(rustix::fs::CWD, path, file_type, mode, 0)?)
         })
     }),
     ("abuse::policy_file_without_end", |sandbox| {
@@ -97,9 +85,7 @@ pub(crate) const TESTS: &[Test] = &[
         })
     }),
     ("abuse::policy_file_that_is_too_long", |sandbox| {
-        refused_file(sandbox, "longer than", |path| {
-            Ok(fs::write(path, " ".repeat(2 << 20))?)
-        })
+        refused_file(sandbox, "longer than", |path| Ok(fs::write(path, " ".repeat(2 << 20))?))
     }),
     ("abuse::policy_with_an_unknown_key", |sandbox| {
         refused_file(sandbox, "line 4: unknown field `colour`", |path| {
@@ -108,37 +94,20 @@ pub(crate) const TESTS: &[Test] = &[
     }),
     ("abuse::policy_with_a_bad_range", |sandbox| {
         refused_file(sandbox, "line 5: \"9-1\"", |path| {
-            append(
-                path,
-                "host_addresses = [\"*\"]\nports = { tcp = [\"9-1\"] }\n",
-            )
+            append(path, "host_addresses = [\"*\"]\nports = { tcp = [\"9-1\"] }\n")
         })
     }),
     ("abuse::policy_cut_off_in_the_middle", |sandbox| {
         refused_file(sandbox, "line 4", |path| append(path, "ports = { tcp = ["))
     }),
     ("abuse::policy_that_is_not_text", |sandbox| {
-        refused_file(sandbox, "60-mallory.toml", |path| {
-            Ok(fs::write(path, [0xff, 0xfe, 0])?)
-        })
+        refused_file(sandbox, "60-mallory.toml", |path| Ok(fs::write(path, [0xff, 0xfe, 0])?))
     }),
-    (
-        "abuse::broken_policy_at_start_denies_all_and_keeps_what_is_attached",
-        broken_at_start,
-    ),
-    (
-        "abuse::reload_at_a_signal_keeps_the_old_policy",
-        reload_at_a_signal,
-    ),
-    (
-        "abuse::grant_that_is_taken_back_counts_no_more",
-        grant_taken_back,
-    ),
+    ("abuse::broken_policy_at_start_denies_all_and_keeps_what_is_attached", broken_at_start),
+    ("abuse::reload_at_a_signal_keeps_the_old_policy", reload_at_a_signal),
+    ("abuse::grant_that_is_taken_back_counts_no_more", grant_taken_back),
     ("abuse::users_do_not_reload_the_policy", users_do_not_reload),
-    (
-        "abuse::users_do_not_see_the_policy_for_others",
-        users_see_their_own,
-    ),
+    ("abuse::users_do_not_see_the_policy_for_others", users_see_their_own),
     ("abuse::port_below_the_grant", |sandbox| {
         denied(sandbox, &["rootful0"], &["1023:80"], "1023/tcp")
     }),
@@ -146,68 +115,34 @@ pub(crate) const TESTS: &[Test] = &[
         denied(sandbox, &["rootful0"], &["1023-1025:80-82"], "1023/tcp")
     }),
     ("abuse::one_port_of_many_outside_the_grant", |sandbox| {
-        denied(
-            sandbox,
-            &["rootful0"],
-            &["2000-2100:1-101", "443:443"],
-            "443/tcp",
-        )
+        denied(sandbox, &["rootful0"], &["2000-2100:1-101", "443:443"], "443/tcp")
     }),
     ("abuse::port_granted_on_another_network", |sandbox| {
         denied(sandbox, &["rootful0"], &["192.0.2.1:80:80"], "80/tcp")
     }),
     ("abuse::port_granted_on_one_of_two_networks", |sandbox| {
-        denied(
-            sandbox,
-            &["narrow", "rootful0"],
-            &["192.0.2.1:80:80"],
-            "80/tcp",
-        )
+        denied(sandbox, &["narrow", "rootful0"], &["192.0.2.1:80:80"], "80/tcp")
     }),
     ("abuse::host_address_outside_the_grant", |sandbox| {
         denied(sandbox, &["narrow"], &["192.0.2.2:80:80"], "192.0.2.2")
     }),
-    (
-        "abuse::all_host_addresses_where_one_is_granted",
-        |sandbox| denied(sandbox, &["narrow"], &["80:80"], "80/tcp on host address"),
-    ),
+    ("abuse::all_host_addresses_where_one_is_granted", |sandbox| {
+        denied(sandbox, &["narrow"], &["80:80"], "80/tcp on host address")
+    }),
     ("abuse::address_of_ones_own_without_a_grant", |sandbox| {
-        denied(
-            sandbox,
-            &["narrow:ip=10.99.0.9"],
-            &[],
-            "may not choose an address",
-        )
+        denied(sandbox, &["narrow:ip=10.99.0.9"], &[], "may not choose an address")
     }),
     ("abuse::mac_of_ones_own_without_a_grant", |sandbox| {
-        denied(
-            sandbox,
-            &["narrow:mac=02:00:00:00:00:09"],
-            &[],
-            "may not choose an address",
-        )
+        denied(sandbox, &["narrow:mac=02:00:00:00:00:09"], &[], "may not choose an address")
     }),
     ("abuse::alias_without_a_grant", |sandbox| {
-        denied(
-            sandbox,
-            &["narrow:alias=gateway"],
-            &[],
-            "may not give containers aliases",
-        )
+        denied(sandbox, &["narrow:alias=gateway"], &[], "may not give containers aliases")
     }),
-    ("abuse::network_of_no_grant", |sandbox| {
-        denied(sandbox, &["secret"], &[], "\"secret\"")
-    }),
+    ("abuse::network_of_no_grant", |sandbox| denied(sandbox, &["secret"], &[], "\"secret\"")),
     ("abuse::quotas_are_kept_however_they_are_come_by", quotas),
     ("abuse::limits_for_all_users_hold", limits_in_all),
-    (
-        "abuse::grant_that_asks_polkit_where_there_is_none",
-        no_polkit,
-    ),
-    (
-        "abuse::others_containers_are_not_detached",
-        others_containers,
-    ),
+    ("abuse::grant_that_asks_polkit_where_there_is_none", no_polkit),
+    ("abuse::others_containers_are_not_detached", others_containers),
 ];
 
 const GRANT: &str = "[[grant]]\nusers = [\"mallory\"]\nnetworks = [\"rootful0\"]\n";
@@ -249,10 +184,7 @@ fn users_directory() -> Result<std::path::PathBuf> {
 fn reload(user: User) -> Result<Result<(), Refusal>> {
     user.on_bus(async |connection| {
         let manager = ManagerProxy::new(&connection).await?;
-        Ok(manager
-            .reload_policy()
-            .await
-            .map_err(|error| Refusal::from(&error)))
+        Ok(manager.reload_policy().await.map_err(|error| Refusal::from(&error)))
     })
 }
 
@@ -278,16 +210,11 @@ fn refused_file(
     ALICE.set_up(&alices, "web", "")?;
     system.installation.add_policy("60-mallory.toml", GRANT)?;
     spoil(Path::new("/etc/rootful-net/policy.d/60-mallory.toml"))?;
-    ensure_refused("InvalidArgument", &[reason, "the one from before"], || {
-        reload(ROOT)
-    })?;
+    ensure_refused("InvalidArgument", &[reason, "the one from before"], || reload(ROOT))?;
     let denied = || attach(MALLORY, &mallorys, "web", &["rootful0"], &[]);
     ensure_refused("NotAuthorized", &["rootful0"], denied)?;
     let log = Daemon::log()?;
-    ensure!(
-        log.contains("ERROR") && log.contains("not put in force"),
-        "{log}"
-    );
+    ensure!(log.contains("ERROR") && log.contains("not put in force"), "{log}");
     let more = container_of(ALICE)?;
     ALICE.set_up(&more, "more", "-p 8080:80")?;
     Ok(())
@@ -299,41 +226,27 @@ fn broken_at_start(sandbox: &Sandbox) -> Result<()> {
     let roots = container_of(BOB)?;
     let attachment = ALICE.set_up(&alices, "web", "-p 8080:80")?;
     system.end(Daemon::stop)?;
-    system
-        .installation
-        .add_policy("60-broken.toml", "[[grant]\n")?;
+    system.installation.add_policy("60-broken.toml", "[[grant]\n")?;
     system.start_again()?;
     let kept = ALICE.succeed(&["inspect", "web"])?;
     ensure!(kept.contains(&attachment.id), "{kept}");
     let said = &["no policy is in force", "log of rootful-netd"];
-    ensure_refused("Unavailable", said, || {
-        attach(ALICE, &others, "more", &["rootful0"], &[])
-    })?;
-    ensure_refused("Unavailable", said, || {
-        attach(MALLORY, &others, "x", &["rootful0"], &[])
-    })
-    .or_else(
-        |error| match error.to_string().contains("NamespaceRefused") {
+    ensure_refused("Unavailable", said, || attach(ALICE, &others, "more", &["rootful0"], &[]))?;
+    ensure_refused("Unavailable", said, || attach(MALLORY, &others, "x", &["rootful0"], &[]))
+        .or_else(|error| match error.to_string().contains("NamespaceRefused") {
             // The namespace is looked at first; either is a no.
             true => Ok(()),
             false => Err(error),
-        },
-    )?;
+        })?;
     let log = Daemon::log()?;
     ensure!(log.contains("60-broken.toml: line 1"), "{log}");
     // Only root is told what is wrong in which file.
     let shown = ALICE.succeed(&["policy", "show"])?;
-    ensure!(
-        shown.contains("no policy is in force") && !shown.contains("60-broken"),
-        "{shown}"
-    );
+    ensure!(shown.contains("no policy is in force") && !shown.contains("60-broken"), "{shown}");
     let shown = ROOT.succeed(&["policy", "show"])?;
     ensure!(shown.contains("60-broken.toml: line 1"), "{shown}");
     let checked = ALICE.run(&["policy", "check"])?;
-    ensure!(
-        checked.code == Some(3) && checked.output.contains("no policy"),
-        "{checked:?}"
-    );
+    ensure!(checked.code == Some(3) && checked.output.contains("no policy"), "{checked:?}");
     // What needs no grant works on.
     ROOT.set_up(&roots, "roots", "")?;
     ALICE.tear_down("web")?;
@@ -352,9 +265,7 @@ fn reload_at_a_signal(sandbox: &Sandbox) -> Result<()> {
         ensure!(log.contains(what), "{log}");
         Ok(())
     };
-    system
-        .installation
-        .add_policy("60-mallory.toml", &format!("{GRANT}colour = 1\n"))?;
+    system.installation.add_policy("60-mallory.toml", &format!("{GRANT}colour = 1\n"))?;
     system.daemon()?.signal(Signal::HUP)?;
     eventually(DEADLINE, || logged("not put in force"))?;
     ensure_refused("NotAuthorized", &["rootful0"], denied)?;
@@ -389,11 +300,7 @@ fn grant_taken_back(sandbox: &Sandbox) -> Result<()> {
 fn users_do_not_reload(sandbox: &Sandbox) -> Result<()> {
     let _system = System::start(sandbox)?;
     for user in [ALICE, MALLORY] {
-        ensure_refused(
-            "NotAuthorized",
-            &["read the policy again", "polkit"],
-            || reload(user),
-        )?;
+        ensure_refused("NotAuthorized", &["read the policy again", "polkit"], || reload(user))?;
     }
     Ok(())
 }
@@ -402,14 +309,8 @@ fn users_see_their_own(sandbox: &Sandbox) -> Result<()> {
     let _system = System::start_with(sandbox, |installation| {
         installation.add_policy("60-mallory.toml", GRANT)
     })?;
-    for user in [
-        PolicyUser::Uid(ALICE.uid()),
-        PolicyUser::Name("alice".to_owned()),
-    ] {
-        let check = CheckOptions {
-            user: Some(user.clone()),
-            ..CheckOptions::default()
-        };
+    for user in [PolicyUser::Uid(ALICE.uid()), PolicyUser::Name("alice".to_owned())] {
+        let check = CheckOptions { user: Some(user.clone()), ..CheckOptions::default() };
         let check = check.to_dictionary();
         let show = StatusOptions { user: Some(user) }.to_dictionary();
         ensure_refused("NotAuthorized", &["only root"], || {
@@ -430,27 +331,15 @@ fn users_see_their_own(sandbox: &Sandbox) -> Result<()> {
     }
     let own = MALLORY.succeed(&["policy", "show", "--user", "mallory", "--format", "json"])?;
     let own: serde_json::Value = serde_json::from_str(&own)?;
-    ensure!(
-        own["grants"]
-            .as_array()
-            .is_some_and(|grants| grants.len() == 1),
-        "{own}"
-    );
+    ensure!(own["grants"].as_array().is_some_and(|grants| grants.len() == 1), "{own}");
     let all = ROOT.succeed(&["policy", "show"])?;
-    ensure!(
-        all.contains("60-mallory.toml, grant 1") && all.contains("50-default.toml"),
-        "{all}"
-    );
+    ensure!(all.contains("60-mallory.toml, grant 1") && all.contains("50-default.toml"), "{all}");
     let of_alice = ROOT.succeed(&["policy", "check", "--user", "alice", "-p", "8080:80"])?;
     ensure!(of_alice.contains("50-default.toml, grant 1"), "{of_alice}");
-    let of_bob = ROOT.run(&[
-        "policy", "check", "--user", "bob", "-p", "80:80", "--format", "json",
-    ])?;
+    let of_bob =
+        ROOT.run(&["policy", "check", "--user", "bob", "-p", "80:80", "--format", "json"])?;
     let answer: serde_json::Value = serde_json::from_str(&of_bob.output)?;
-    ensure!(
-        of_bob.code == Some(3) && answer["allowed"] == false,
-        "{of_bob:?}"
-    );
+    ensure!(of_bob.code == Some(3) && answer["allowed"] == false, "{of_bob:?}");
     Ok(())
 }
 
@@ -470,10 +359,7 @@ fn denied(sandbox: &Sandbox, networks: &[&str], publish: &[&str], word: &str) ->
     arguments.extend(networks.iter().flat_map(|network| ["--network", network]));
     arguments.extend(publish.iter().flat_map(|publish| ["-p", publish]));
     let checked = ALICE.run(&arguments)?;
-    ensure!(
-        checked.code == Some(3) && checked.output.contains(word),
-        "{checked:?}"
-    );
+    ensure!(checked.code == Some(3) && checked.output.contains(word), "{checked:?}");
     attach(ALICE, &container, "web", &["narrow"], &["192.0.2.1:80:80"])?
         .map_err(|refusal| anyhow::anyhow!("{refusal:?}"))
 }
@@ -489,43 +375,17 @@ fn quotas(sandbox: &Sandbox) -> Result<()> {
         );
         installation.add_policy("60-mallory.toml", &grant)
     })?;
-    let containers = [
-        container_of(MALLORY)?,
-        container_of(MALLORY)?,
-        container_of(MALLORY)?,
-    ];
+    let containers = [container_of(MALLORY)?, container_of(MALLORY)?, container_of(MALLORY)?];
     let [first, second, third] = &containers;
-    MALLORY.set_up(
-        first,
-        "first",
-        "--network rootful0:alias=a -p 8080-8081:80-81",
-    )?;
+    MALLORY.set_up(first, "first", "--network rootful0:alias=a -p 8080-8081:80-81")?;
     let over = |name: &'static str, container, networks: &[&str], publish: &[&str], word: &str| {
         ensure_refused("QuotaExceeded", &["mallory", word], || {
             attach(MALLORY, container, name, networks, publish)
         })
     };
-    over(
-        "second",
-        second,
-        &["rootful0"],
-        &["8082-8083:80-81"],
-        "4 published ports",
-    )?;
-    over(
-        "second",
-        second,
-        &["rootful0"],
-        &[":80", ":81"],
-        "4 published ports",
-    )?;
-    over(
-        "second",
-        second,
-        &["rootful0:alias=b,alias=c"],
-        &[],
-        "3 aliases",
-    )?;
+    over("second", second, &["rootful0"], &["8082-8083:80-81"], "4 published ports")?;
+    over("second", second, &["rootful0"], &[":80", ":81"], "4 published ports")?;
+    over("second", second, &["rootful0:alias=b,alias=c"], &[], "3 aliases")?;
     MALLORY.set_up(second, "second", "--network rootful0 --network second")?;
     over("third", third, &["rootful0"], &[], "3 attachments")?;
     // What takes the place of what is held counts once, and not for less than it is.
@@ -534,9 +394,7 @@ fn quotas(sandbox: &Sandbox) -> Result<()> {
         message.replace = true;
         MALLORY.attach(fd(first)?.as_fd(), &message)
     };
-    ensure_refused("QuotaExceeded", &["4 published ports"], || {
-        replace("8080-8083:80-83")
-    })?;
+    ensure_refused("QuotaExceeded", &["4 published ports"], || replace("8080-8083:80-83"))?;
     replace("8080-8082:80-82")?.map_err(|refusal| anyhow::anyhow!("{refusal:?}"))?;
     MALLORY.tear_down("second")?;
     // Its links go after the answer.
@@ -546,13 +404,7 @@ fn quotas(sandbox: &Sandbox) -> Result<()> {
         ensure!(count == 1, "{count} links");
         Ok(())
     })?;
-    over(
-        "second",
-        second,
-        &["rootful0"],
-        &["8090:80"],
-        "4 published ports",
-    )?;
+    over("second", second, &["rootful0"], &["8090:80"], "4 published ports")?;
     MALLORY.set_up(second, "second", "")?;
     Ok(())
 }
@@ -580,22 +432,14 @@ fn limits_in_all(sandbox: &Sandbox) -> Result<()> {
 
 fn no_polkit(sandbox: &Sandbox) -> Result<()> {
     let _system = System::start_with(sandbox, |installation| {
-        installation.add_policy(
-            "60-mallory.toml",
-            &format!("{GRANT}authorize = \"polkit\"\n"),
-        )
+        installation.add_policy("60-mallory.toml", &format!("{GRANT}authorize = \"polkit\"\n"))
     })?;
     let container = container_of(MALLORY)?;
-    ensure_refused(
-        "NotAuthorized",
-        &["polkit's consent", "does not answer"],
-        || attach(MALLORY, &container, "web", &["rootful0"], &[]),
-    )?;
+    ensure_refused("NotAuthorized", &["polkit's consent", "does not answer"], || {
+        attach(MALLORY, &container, "web", &["rootful0"], &[])
+    })?;
     let checked = MALLORY.succeed(&["policy", "check"])?;
-    ensure!(
-        checked.contains("polkit") && checked.contains("60-mallory.toml"),
-        "{checked}"
-    );
+    ensure!(checked.contains("polkit") && checked.contains("60-mallory.toml"), "{checked}");
     Ok(())
 }
 
@@ -603,15 +447,10 @@ fn others_containers(sandbox: &Sandbox) -> Result<()> {
     let _system = System::start(sandbox)?;
     let container = container_of(ALICE)?;
     ALICE.set_up(&container, "web", "")?;
-    let alices = DetachOptions {
-        owner: Some(ALICE.uid()),
-        container_id: None,
-    };
+    let alices = DetachOptions { owner: Some(ALICE.uid()), container_id: None };
     let may_not = ["user 10003 may not detach", "user 10001"];
     ensure_refused("NotAuthorized", &may_not, || MALLORY.detach("web", &alices))?;
-    ensure_refused("NotAuthorized", &may_not, || {
-        MALLORY.detach("no-such", &alices)
-    })?;
+    ensure_refused("NotAuthorized", &may_not, || MALLORY.detach("no-such", &alices))?;
     ensure_refused("NotAuthorized", &may_not, || {
         MALLORY.on_bus(async |connection| {
             let manager = ManagerProxy::new(&connection).await?;
@@ -624,10 +463,7 @@ fn others_containers(sandbox: &Sandbox) -> Result<()> {
             let attachments = objects::attachments(&connection).await?;
             let (path, _) = attachments.first().context("no attachment")?;
             let attachment = AttachmentProxy::new(&connection, path).await?;
-            Ok(attachment
-                .detach()
-                .await
-                .map_err(|error| Refusal::from(&error)))
+            Ok(attachment.detach().await.map_err(|error| Refusal::from(&error)))
         })
     })?;
     ensure_refused("NamespaceRefused", &[], || {

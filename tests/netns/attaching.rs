@@ -3,7 +3,7 @@
 use std::net::Ipv6Addr;
 
 use anyhow::{Context as _, ensure};
-use rootful_net_core::link::{Bridge, InterfaceSetup, Veth};
+use rootful_net_core::link::{Bridge, Hairpin, InterfaceSetup, Veth};
 use rootful_net_core::network::Neighbours;
 use rootful_net_core::plan::Step;
 use rootful_net_kernel::{ExecuteError, Kernel, Namespace};
@@ -19,18 +19,14 @@ pub(crate) fn bridge() -> Bridge {
         alias: "rootful-net network rootful0".to_owned(),
         mac: "02:00:5e:10:00:01".parse().expect("a MAC address"),
         mtu: Some(1400),
-        addresses: ["10.87.0.1/16", "fd00:87::1/64"]
-            .map(|net| net.parse().expect("a net"))
-            .into(),
+        addresses: ["10.87.0.1/16", "fd00:87::1/64"].map(|net| net.parse().expect("a net")).into(),
     }
 }
 
 /// The `number`th container's veth pair on [`bridge`].
 pub(crate) fn veth(number: u16) -> Veth {
     Veth {
-        host_link: format!("rn{number:010x}")
-            .parse()
-            .expect("an interface name"),
+        host_link: format!("rn{number:010x}").parse().expect("an interface name"),
         alias: format!("rootful-net attachment {number}"),
         bridge: bridge().name,
         container_link: "eth0".parse().expect("an interface name"),
@@ -39,23 +35,19 @@ pub(crate) fn veth(number: u16) -> Veth {
             .expect("a MAC address"),
         mtu: Some(1400),
         neighbours: Neighbours::Reachable,
+        hairpin: Hairpin::Off,
     }
 }
 
 /// What the `number`th container's interface carries.
 pub(crate) fn setup(number: u16) -> InterfaceSetup {
     let [high, low] = number.to_be_bytes();
-    let addresses = [
-        format!("10.87.{high}.{low}/16"),
-        format!("fd00:87::{number:x}/64"),
-    ];
+    let addresses = [format!("10.87.{high}.{low}/16"), format!("fd00:87::{number:x}/64")];
     InterfaceSetup {
         name: veth(number).container_link,
         addresses: addresses.map(|net| net.parse().expect("a net")).into(),
         link_local: Some(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, number)),
-        default_routers: ["10.87.0.1", "fd00:87::1"]
-            .map(|ip| ip.parse().expect("an IP"))
-            .into(),
+        default_routers: ["10.87.0.1", "fd00:87::1"].map(|ip| ip.parse().expect("an IP")).into(),
     }
 }
 
@@ -63,11 +55,7 @@ pub(crate) fn setup(number: u16) -> InterfaceSetup {
 pub(crate) fn attach(number: u16) -> Vec<Step> {
     let veth = veth(number);
     let host_link = veth.host_link.clone();
-    vec![
-        Step::CreateVeth(veth),
-        Step::SetUpInterface(setup(number)),
-        Step::BringUp(host_link),
-    ]
+    vec![Step::CreateVeth(veth), Step::SetUpInterface(setup(number)), Step::BringUp(host_link)]
 }
 
 pub(crate) fn verify(container: &Container) -> anyhow::Result<Namespace> {
@@ -101,33 +89,22 @@ pub(crate) fn no_tentative_address() -> anyhow::Result<()> {
 
 /// Addresses with prefix lengths, in the order in which `ip` shows them.
 pub(crate) fn addresses(link: &Value) -> Vec<String> {
-    let infos = link["addr_info"]
-        .as_array()
-        .map(Vec::as_slice)
-        .unwrap_or_default();
+    let infos = link["addr_info"].as_array().map(Vec::as_slice).unwrap_or_default();
     let text = |info: &Value| {
-        format!(
-            "{}/{}",
-            info["local"].as_str().unwrap_or_default(),
-            info["prefixlen"]
-        )
+        format!("{}/{}", info["local"].as_str().unwrap_or_default(), info["prefixlen"])
     };
     infos.iter().map(text).collect()
 }
 
 pub(crate) fn is_up(link: &Value) -> bool {
-    link["flags"]
-        .as_array()
-        .is_some_and(|flags| flags.contains(&json!("UP")))
+    link["flags"].as_array().is_some_and(|flags| flags.contains(&json!("UP")))
 }
 
 /// The names of all links here but the loopback interface.
 pub(crate) fn link_names() -> anyhow::Result<Vec<String>> {
     let links = run_json("ip -json link show")?;
     let names = links.as_array().context("a list")?.iter();
-    let names = names
-        .filter_map(|link| link["ifname"].as_str())
-        .filter(|name| *name != "lo");
+    let names = names.filter_map(|link| link["ifname"].as_str()).filter(|name| *name != "lo");
     Ok(names.map(str::to_owned).collect())
 }
 

@@ -44,11 +44,8 @@ impl Bridged {
         set_up("rootful0", "1")?;
         let container = plug("rn0", "2")?;
         let neighbour = plug("rn1", "3")?;
-        let on = [
-            "ipv4/ip_forward",
-            "ipv6/conf/all/forwarding",
-            "ipv4/conf/rootful0/route_localnet",
-        ];
+        let on =
+            ["ipv4/ip_forward", "ipv6/conf/all/forwarding", "ipv4/conf/rootful0/route_localnet"];
         for parameter in on {
             std::fs::write(format!("/proc/sys/net/{parameter}"), "1").context(parameter)?;
         }
@@ -68,13 +65,7 @@ impl Bridged {
 
         let mut servers = container.run(|| serve(&["10.87.0.2:80", "[fd87::2]:80"]))?;
         servers.extend(lan.run(|| serve(&["192.0.2.100:80", "[2001:db8:1::100]:80"]))?);
-        let bridged = Self {
-            container,
-            rules,
-            neighbour,
-            lan,
-            _servers: servers,
-        };
+        let bridged = Self { container, rules, neighbour, lan, _servers: servers };
         bridged.settle()?;
         Ok(bridged)
     }
@@ -146,12 +137,8 @@ fn plug(host_link: &str, station: &str) -> Result<NetworkNamespace> {
 fn set_up(link: &str, station: &str) -> Result<()> {
     run(&format!("ip link set {link} addrgenmode none"))?;
     run(&format!("ip address add 10.87.0.{station}/24 dev {link}"))?;
-    run(&format!(
-        "ip address add fd87::{station}/64 dev {link} nodad"
-    ))?;
-    run(&format!(
-        "ip address add fe80::{station}/64 dev {link} nodad"
-    ))?;
+    run(&format!("ip address add fd87::{station}/64 dev {link} nodad"))?;
+    run(&format!("ip address add fe80::{station}/64 dev {link} nodad"))?;
     run(&format!("ip link set {link} up"))?;
     Ok(())
 }

@@ -13,36 +13,18 @@ use crate::attaching::{
 };
 
 pub(crate) const TESTS: &[Test] = &[
-    (
-        "bridges::bridge_has_what_was_asked_for",
-        bridge_has_what_was_asked_for,
-    ),
-    (
-        "bridges::link_with_the_bridges_name_is_left_alone",
-        taken_bridge_name,
-    ),
-    (
-        "bridges::bridge_is_repaired_and_foreign_addresses_stay",
-        bridge_is_repaired,
-    ),
-    (
-        "bridges::bridge_with_an_impossible_address_leaves_no_link",
-        impossible_bridge_address,
-    ),
+    ("bridges::bridge_has_what_was_asked_for", bridge_has_what_was_asked_for),
+    ("bridges::link_with_the_bridges_name_is_left_alone", taken_bridge_name),
+    ("bridges::bridge_is_repaired_and_foreign_addresses_stay", bridge_is_repaired),
+    ("bridges::bridge_with_an_impossible_address_leaves_no_link", impossible_bridge_address),
 ];
 
 fn bridge_has_what_was_asked_for(_: &Sandbox) -> anyhow::Result<()> {
     Kernel::open()?.carry_out(&[Step::CreateBridge(bridge())], None)?;
     let link = show("rootful0")?;
     ensure!(is_up(&link), "{link:#}");
-    ensure!(
-        link["ifalias"] == "rootful-net network rootful0",
-        "{link:#}"
-    );
-    ensure!(
-        link["address"] == "02:00:5e:10:00:01" && link["mtu"] == 1400,
-        "{link:#}"
-    );
+    ensure!(link["ifalias"] == "rootful-net network rootful0", "{link:#}");
+    ensure!(link["address"] == "02:00:5e:10:00:01" && link["mtu"] == 1400, "{link:#}");
     ensure!(generation_mode("rootful0")? == "none");
     let info = &link["linkinfo"];
     ensure!(info["info_kind"] == "bridge", "{link:#}");
@@ -56,15 +38,9 @@ fn bridge_has_what_was_asked_for(_: &Sandbox) -> anyhow::Result<()> {
 fn taken_bridge_name(_: &Sandbox) -> anyhow::Result<()> {
     run("ip link add rootful0 type veth peer name other")?;
     let error = expect_failure(Kernel::open()?.carry_out(&[Step::CreateBridge(bridge())], None))?;
-    ensure!(
-        matches!(*error.source, KernelError::LinkExists { .. }),
-        "{error:?}"
-    );
+    ensure!(matches!(*error.source, KernelError::LinkExists { .. }), "{error:?}");
     let link = show("rootful0")?;
-    ensure!(
-        link["linkinfo"]["info_kind"] == "veth" && link["ifalias"].is_null(),
-        "{link:#}"
-    );
+    ensure!(link["linkinfo"]["info_kind"] == "veth" && link["ifalias"].is_null(), "{link:#}");
     ensure!(!is_up(&link) && addresses(&link).is_empty(), "{link:#}");
     Ok(())
 }
@@ -80,12 +56,7 @@ fn bridge_is_repaired(_: &Sandbox) -> anyhow::Result<()> {
     ensure!(is_up(&link) && link["mtu"] == 1400, "{link:#}");
     let mut found = addresses(&link);
     found.sort_unstable();
-    let expected = [
-        "10.87.0.1/16",
-        "203.0.113.1/24",
-        "fd00:87::1/64",
-        "fe80::5eff:fe10:1/64",
-    ];
+    let expected = ["10.87.0.1/16", "203.0.113.1/24", "fd00:87::1/64", "fe80::5eff:fe10:1/64"];
     ensure!(found == expected, "{link:#}");
     no_tentative_address()?;
     // And again where nothing is to be done.
@@ -98,10 +69,7 @@ fn impossible_bridge_address(_: &Sandbox) -> anyhow::Result<()> {
     let mut impossible = bridge();
     impossible.addresses.push("ff02::1/64".parse()?);
     let error = expect_failure(Kernel::open()?.carry_out(&[Step::CreateBridge(impossible)], None))?;
-    ensure!(
-        error.source.to_string() == "cannot give rootful0 the address ff02::1/64",
-        "{error:?}"
-    );
+    ensure!(error.source.to_string() == "cannot give rootful0 the address ff02::1/64", "{error:?}");
     ensure!(link_names()?.is_empty(), "{:?}", link_names()?);
     Ok(())
 }

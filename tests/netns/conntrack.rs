@@ -11,14 +11,8 @@ use crate::bridged::{Asker, Bridged};
 use crate::ruleset::element;
 
 pub(crate) const TESTS: &[Test] = &[
-    (
-        "conntrack::of_a_port_are_forgotten_and_no_others",
-        flows_of_a_port_and_no_others,
-    ),
-    (
-        "conntrack::none_in_a_fresh_namespace",
-        none_in_a_fresh_namespace,
-    ),
+    ("conntrack::of_a_port_are_forgotten_and_no_others", flows_of_a_port_and_no_others),
+    ("conntrack::none_in_a_fresh_namespace", none_in_a_fresh_namespace),
 ];
 
 fn flows(texts: &[&str]) -> Result<Vec<Flows>> {
@@ -27,20 +21,13 @@ fn flows(texts: &[&str]) -> Result<Vec<Flows>> {
         let mut next = || parts.next().unwrap_or_default();
         let (protocol, host_address, host_port) =
             (next().parse()?, next().parse()?, next().parse()?);
-        Ok(Flows {
-            protocol,
-            host_address,
-            host_port,
-        })
+        Ok(Flows { protocol, host_address, host_port })
     };
     texts.iter().map(parse).collect()
 }
 
 fn none_in_a_fresh_namespace(_: &Sandbox) -> Result<()> {
-    assert_eq!(
-        forget(&flows(&["udp * 53", "tcp * 53", "sctp [::] 53"])?)?,
-        0
-    );
+    assert_eq!(forget(&flows(&["udp * 53", "tcp * 53", "sctp [::] 53"])?)?, 0);
     assert_eq!(forget(&[])?, 0);
     Ok(())
 }
@@ -66,15 +53,7 @@ fn flows_of_a_port_and_no_others(sandbox: &Sandbox) -> Result<()> {
     traffic()?;
     // Which flows to forget, and how many those are.
     let cases: &[(&[&str], usize)] = &[
-        (
-            &[
-                "udp 10.87.0.9 80",
-                "udp 192.0.2.9 5353",
-                "udp [2001:db8::9] 5353",
-                "sctp * 5353",
-            ],
-            0,
-        ),
+        (&["udp 10.87.0.9 80", "udp 192.0.2.9 5353", "udp [2001:db8::9] 5353", "sctp * 5353"], 0),
         (&["udp 192.0.2.1 5353"], 2),
         (&["udp 192.0.2.1 5353"], 0),
         (&["udp [::] 5353", "udp 0.0.0.0 5353"], 1),
@@ -86,9 +65,6 @@ fn flows_of_a_port_and_no_others(sandbox: &Sandbox) -> Result<()> {
         assert_eq!(forget(&flows(texts)?)?, *expected, "{texts:?}");
     }
     traffic()?;
-    assert_eq!(
-        forget(&flows(&["udp * 5353", "udp * 5354", "tcp * 5353"])?)?,
-        5
-    );
+    assert_eq!(forget(&flows(&["udp * 5353", "udp * 5354", "tcp * 5353"])?)?, 5);
     Ok(())
 }

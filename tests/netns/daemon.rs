@@ -50,11 +50,7 @@ impl System {
         let installation = Installation::new(sandbox)?;
         configure(&installation)?;
         let daemon = Some(Daemon::start(&installation)?);
-        Ok(Self {
-            daemon,
-            installation,
-            lan,
-        })
+        Ok(Self { daemon, installation, lan })
     }
 
     /// The daemon.
@@ -112,38 +108,23 @@ impl Web {
         let servers = serve(&container, &[80])?;
         let attachment = user.set_up(&container, name, arguments)?;
         let [ipv4, ipv6] = addresses(&attachment)?;
-        Ok(Self {
-            _servers: servers,
-            container,
-            ipv4,
-            ipv6,
-            attachment,
-        })
+        Ok(Self { _servers: servers, container, ipv4, ipv6, attachment })
     }
 }
 
 /// The IPv4 and the IPv6 address on the first network, without prefix lengths.
 pub(crate) fn addresses(attachment: &AttachmentProperties) -> Result<[String; 2]> {
     let interface = attachment.interfaces.first().context("no interface")?;
-    let addresses = interface
-        .addresses
-        .iter()
-        .filter_map(|address| address.split('/').next());
+    let addresses = interface.addresses.iter().filter_map(|address| address.split('/').next());
     let addresses: Vec<_> = addresses.map(str::to_owned).collect();
-    addresses
-        .try_into()
-        .ok()
-        .context("not an address of each family")
+    addresses.try_into().ok().context("not an address of each family")
 }
 
 /// Asks over TCP and over UDP, and returns whom the server saw; it must be the same.
 pub(crate) fn seen_by(server: &str) -> Result<String> {
     let [tcp, udp] = ask_both_within(server.parse()?, DEADLINE);
     let (tcp, udp) = (canonical(tcp?), canonical(udp?));
-    ensure!(
-        tcp == udp,
-        "{server} sees {tcp} over TCP and {udp} over UDP"
-    );
+    ensure!(tcp == udp, "{server} sees {tcp} over TCP and {udp} over UDP");
     Ok(tcp.to_string())
 }
 
@@ -178,10 +159,7 @@ impl Conversation {
         let listener = container.run(|| Ok(TcpListener::bind("[::]:7000")?))?;
         let address: SocketAddr = address.parse()?;
         let connect = || Ok(TcpStream::connect_timeout(&address, DEADLINE)?);
-        let client = system
-            .lan
-            .run(connect)
-            .with_context(|| format!("connect to {address}"))?;
+        let client = system.lan.run(connect).with_context(|| format!("connect to {address}"))?;
         let (server, _) = listener.accept()?;
         for stream in [&client, &server] {
             stream.set_read_timeout(Some(DEADLINE))?;
@@ -193,13 +171,9 @@ impl Conversation {
     pub(crate) fn go_on(&mut self) -> Result<()> {
         let mut heard = [0; 5];
         self.client.write_all(b"hello")?;
-        self.server
-            .read_exact(&mut heard)
-            .context("the server hears nothing")?;
+        self.server.read_exact(&mut heard).context("the server hears nothing")?;
         self.server.write_all(&heard)?;
-        self.client
-            .read_exact(&mut heard)
-            .context("the client hears nothing")?;
+        self.client.read_exact(&mut heard).context("the client hears nothing")?;
         ensure!(heard == *b"hello", "{heard:?}");
         Ok(())
     }
@@ -219,16 +193,10 @@ pub(crate) fn ensure_refused<T: std::fmt::Debug>(
     };
     ensure!(refusal.name == name, "not {name}: {refusal:?}");
     for word in words {
-        ensure!(
-            refusal.message.contains(word),
-            "\"{word}\" is not in {refusal:?}"
-        );
+        ensure!(refusal.message.contains(word), "\"{word}\" is not in {refusal:?}");
     }
     let after = Footprint::look()?;
-    ensure!(
-        before == after,
-        "{refusal:?} left traces: {before:#?} became {after:#?}"
-    );
+    ensure!(before == after, "{refusal:?} left traces: {before:#?} became {after:#?}");
     Ok(())
 }
 

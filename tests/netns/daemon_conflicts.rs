@@ -19,54 +19,21 @@ use crate::daemon::{
 
 pub(crate) const TESTS: &[Test] = &[
     ("conflicts::port_of_an_own_container_names_it", own_port),
-    (
-        "conflicts::port_of_another_user_does_not_name_the_container",
-        others_port,
-    ),
-    (
-        "conflicts::port_of_a_program_of_the_host_is_left_to_it",
-        program_of_the_host,
-    ),
-    (
-        "conflicts::address_in_use_or_leased_is_not_given_twice",
-        taken_address,
-    ),
+    ("conflicts::port_of_another_user_does_not_name_the_container", others_port),
+    ("conflicts::port_of_a_program_of_the_host_is_left_to_it", program_of_the_host),
+    ("conflicts::address_in_use_or_leased_is_not_given_twice", taken_address),
     ("conflicts::same_request_again_changes_nothing", same_again),
-    (
-        "conflicts::different_request_needs_replace",
-        different_needs_replace,
-    ),
-    (
-        "conflicts::replacing_ports_keeps_connections",
-        replacing_ports,
-    ),
-    (
-        "conflicts::replacing_the_namespace_moves_the_name",
-        replacing_the_namespace,
-    ),
-    (
-        "conflicts::failed_replacement_leaves_the_old",
-        failed_replacement,
-    ),
-    (
-        "conflicts::failed_replacement_that_cannot_be_undone_says_so",
-        impossible_undo,
-    ),
+    ("conflicts::different_request_needs_replace", different_needs_replace),
+    ("conflicts::replacing_ports_keeps_connections", replacing_ports),
+    ("conflicts::replacing_the_namespace_moves_the_name", replacing_the_namespace),
+    ("conflicts::failed_replacement_leaves_the_old", failed_replacement),
+    ("conflicts::failed_replacement_that_cannot_be_undone_says_so", impossible_undo),
     ("conflicts::detaching_twice_is_fine", detaching_twice),
     ("conflicts::dry_run_changes_nothing", dry_run),
     ("conflicts::two_users_at_once_both_succeed", two_at_once),
-    (
-        "conflicts::link_with_the_bridges_name_is_left_alone",
-        taken_bridge_name,
-    ),
-    (
-        "conflicts::link_with_the_host_links_name_is_left_alone",
-        taken_host_link,
-    ),
-    (
-        "conflicts::foreign_table_of_the_name_fails_and_leaves_no_link",
-        foreign_table,
-    ),
+    ("conflicts::link_with_the_bridges_name_is_left_alone", taken_bridge_name),
+    ("conflicts::link_with_the_host_links_name_is_left_alone", taken_host_link),
+    ("conflicts::foreign_table_of_the_name_fails_and_leaves_no_link", foreign_table),
 ];
 
 fn own_port(sandbox: &Sandbox) -> Result<()> {
@@ -106,41 +73,24 @@ fn program_of_the_host(sandbox: &Sandbox) -> Result<()> {
         TcpListener::bind("127.0.0.1:8003")?,
         UdpSocket::bind("[::1]:8004")?,
     );
-    let cases = [
-        "8001:80",
-        "192.0.2.1:8001:80",
-        "8002:80",
-        "0.0.0.0:8002:80",
-        "8003:80",
-        "8004:80/udp",
-    ];
+    let cases =
+        ["8001:80", "192.0.2.1:8001:80", "8002:80", "0.0.0.0:8002:80", "8003:80", "8004:80/udp"];
     for publish in cases {
         let message = message("web", &["rootful0"], &[publish]);
         let attempt = || ALICE.attach(fd(&container)?.as_fd(), &message);
         ensure_refused("Conflict", &["program of the host", "800"], attempt)?;
     }
     // Where the program does not listen there is room.
-    ALICE.set_up(
-        &container,
-        "web",
-        "-p 192.0.2.1:8003:80 -p 8001:80/udp -p [::]:8001:80",
-    )?;
+    ALICE.set_up(&container, "web", "-p 192.0.2.1:8003:80 -p 8001:80/udp -p [::]:8001:80")?;
     Ok(())
 }
 
 fn taken_address(sandbox: &Sandbox) -> Result<()> {
     let _system = System::start(sandbox)?;
-    let (alices, bobs, third) = (
-        container_of(ALICE)?,
-        container_of(BOB)?,
-        container_of(ALICE)?,
-    );
+    let (alices, bobs, third) = (container_of(ALICE)?, container_of(BOB)?, container_of(ALICE)?);
     let network = "rootful0:ip=10.87.0.9";
     let attachment = ALICE.set_up(&alices, "web", &format!("--network {network}"))?;
-    ensure!(
-        attachment.interfaces[0].addresses[0] == "10.87.0.9/16",
-        "{attachment:?}"
-    );
+    ensure!(attachment.interfaces[0].addresses[0] == "10.87.0.9/16", "{attachment:?}");
     let own = || ALICE.attach(fd(&third)?.as_fd(), &message("other", &[network], &[]));
     let others = || BOB.attach(fd(&bobs)?.as_fd(), &message("web", &[network], &[]));
     ensure_refused("Conflict", &["10.87.0.9", "\"web\""], own)?;
@@ -154,9 +104,7 @@ fn taken_address(sandbox: &Sandbox) -> Result<()> {
     ensure_nothing_is_left()?;
     ensure_refused("Conflict", &["10.87.0.9", "\"web\""], own)?;
     ensure_refused("Conflict", &["10.87.0.9", "another user"], others)?;
-    ALICE
-        .set_up(&third, "web", &format!("--network {network}"))
-        .map(|_| ())
+    ALICE.set_up(&third, "web", &format!("--network {network}")).map(|_| ())
 }
 
 fn same_again(sandbox: &Sandbox) -> Result<()> {
@@ -164,9 +112,7 @@ fn same_again(sandbox: &Sandbox) -> Result<()> {
     let container = container_of(ALICE)?;
     let message = message("web", &["rootful0"], &["8080:80", ":81"]);
     let first = ALICE.attach(fd(&container)?.as_fd(), &message)?;
-    let Ok((path, true)) = &first else {
-        anyhow::bail!("{first:?}")
-    };
+    let Ok((path, true)) = &first else { anyhow::bail!("{first:?}") };
     let before = Footprint::look()?;
     let again = ALICE.attach(fd(&container)?.as_fd(), &message)?;
     ensure!(again == Ok((path.clone(), false)), "{again:?}");
@@ -184,9 +130,7 @@ fn different_needs_replace(sandbox: &Sandbox) -> Result<()> {
     let different = message("web", &["rootful0"], &["8081:80/tcp,udp"]);
     let attempt = || ALICE.attach(fd(&web.container)?.as_fd(), &different);
     ensure_refused("Conflict", &["\"web\"", "--replace"], attempt)?;
-    system
-        .lan
-        .run(|| ensure_seen("192.0.2.1:8080", "192.0.2.100"))?;
+    system.lan.run(|| ensure_seen("192.0.2.1:8080", "192.0.2.100"))?;
     ALICE.set_up(&web.container, "web", "-p 8081:80/tcp,udp --replace")?;
     system.lan.run(|| {
         ensure_seen("192.0.2.1:8081", "192.0.2.100")?;
@@ -195,13 +139,8 @@ fn different_needs_replace(sandbox: &Sandbox) -> Result<()> {
     // Another address is another interface.
     let arguments = "-p 8081:80/tcp,udp --network rootful0:ip=10.87.0.9 --replace";
     let replaced = ALICE.set_up(&web.container, "web", arguments)?;
-    ensure!(
-        replaced.interfaces[0].addresses[0] == "10.87.0.9/16",
-        "{replaced:?}"
-    );
-    system
-        .lan
-        .run(|| ensure_seen("192.0.2.1:8081", "192.0.2.100"))?;
+    ensure!(replaced.interfaces[0].addresses[0] == "10.87.0.9/16", "{replaced:?}");
+    system.lan.run(|| ensure_seen("192.0.2.1:8081", "192.0.2.100"))?;
     web.container.run(|| {
         let shown = run("ip -brief address show dev eth0")?;
         ensure!(!shown.contains(&web.ipv4), "{shown}");
@@ -234,17 +173,8 @@ fn replacing_the_namespace(sandbox: &Sandbox) -> Result<()> {
     let servers = serve(&second, &[80])?;
     let replaced = ALICE.set_up(&second, "web", "-p 8080:80/tcp,udp --replace")?;
     ensure!(replaced.interfaces[0].addresses == first.attachment.interfaces[0].addresses);
-    ensure!(
-        first
-            .container
-            .run(|| run("ip -brief link"))?
-            .lines()
-            .count()
-            == 1
-    );
-    system
-        .lan
-        .run(|| ensure_seen("192.0.2.1:8080", "192.0.2.100"))?;
+    ensure!(first.container.run(|| run("ip -brief link"))?.lines().count() == 1);
+    system.lan.run(|| ensure_seen("192.0.2.1:8080", "192.0.2.100"))?;
     drop(servers);
     system.lan.run(|| ensure_silent("192.0.2.1:8080"))
 }
@@ -272,13 +202,8 @@ fn without_ipv6(sandbox: &Sandbox) -> Result<(System, Web)> {
     set_ipv6(&container, false)?;
     let arguments = "--network four -p 8080:80/tcp,udp";
     let attachment = ALICE.set_up(&container, "web", arguments)?;
-    let web = Web {
-        _servers: servers,
-        container,
-        ipv4: String::new(),
-        ipv6: String::new(),
-        attachment,
-    };
+    let web =
+        Web { _servers: servers, container, ipv4: String::new(), ipv6: String::new(), attachment };
     Ok((system, web))
 }
 
@@ -298,14 +223,9 @@ fn failed_replacement(sandbox: &Sandbox) -> Result<()> {
     let outcome = ALICE.attach(fd(&web.container)?.as_fd(), &other)?;
     ensure!(outcome.is_err(), "{outcome:?}");
     let after = Footprint::look()?;
-    ensure!(
-        after.records == before.records && after.ruleset == before.ruleset,
-        "{after:#?}"
-    );
+    ensure!(after.records == before.records && after.ruleset == before.ruleset, "{after:#?}");
     ensure!(after.links.keys().eq(before.links.keys()), "{after:#?}");
-    system
-        .lan
-        .run(|| ensure_seen("192.0.2.1:8080", "192.0.2.100"))?;
+    system.lan.run(|| ensure_seen("192.0.2.1:8080", "192.0.2.100"))?;
     let shown = ALICE.succeed(&["inspect", "web"])?;
     ensure!(shown.contains("10.44.0."), "{shown}");
     ALICE.tear_down("web")?;
@@ -317,24 +237,16 @@ fn impossible_undo(sandbox: &Sandbox) -> Result<()> {
     let web = Web::set_up(ALICE, "web", "-p 8080:80/tcp,udp")?;
     // Neither the new interface nor, after it, the old one can get its IPv6 address.
     set_ipv6(&web.container, false)?;
-    let mut other = message(
-        "web",
-        &["rootful0:mac=02:00:00:00:00:09"],
-        &["8080:80/tcp,udp"],
-    );
+    let mut other = message("web", &["rootful0:mac=02:00:00:00:00:09"], &["8080:80/tcp,udp"]);
     other.replace = true;
     let outcome = ALICE.attach(fd(&web.container)?.as_fd(), &other)?;
-    let Err(refusal) = outcome else {
-        anyhow::bail!("replaced: {outcome:?}")
-    };
+    let Err(refusal) = outcome else { anyhow::bail!("replaced: {outcome:?}") };
     ensure!(refusal.message.contains("undoing it failed"), "{refusal:?}");
     ALICE.tear_down("web")?;
     ensure_nothing_is_left()?;
     set_ipv6(&web.container, true)?;
     ALICE.set_up(&web.container, "web", "-p 8080:80/tcp,udp")?;
-    system
-        .lan
-        .run(|| ensure_seen("192.0.2.1:8080", "192.0.2.100"))
+    system.lan.run(|| ensure_seen("192.0.2.1:8080", "192.0.2.100"))
 }
 
 fn detaching_twice(sandbox: &Sandbox) -> Result<()> {
@@ -358,21 +270,9 @@ fn dry_run(sandbox: &Sandbox) -> Result<()> {
     let container = container_of(ALICE)?;
     let pid = container.pid().to_string();
     let before = Footprint::look()?;
-    let arguments = [
-        "setup",
-        "--pid",
-        &pid,
-        "--name",
-        "web",
-        "-p",
-        "8080:80",
-        "--dry-run",
-    ];
+    let arguments = ["setup", "--pid", &pid, "--name", "web", "-p", "8080:80", "--dry-run"];
     let plan = ALICE.succeed(&arguments)?;
-    ensure!(
-        plan.contains("create bridge rootful0") && plan.contains("create veth rn"),
-        "{plan}"
-    );
+    ensure!(plan.contains("create bridge rootful0") && plan.contains("create veth rn"), "{plan}");
     ensure!(Footprint::look()? == before);
     ALICE.set_up(&container, "web", "-p 8080:80")?;
     ensure!(ALICE.succeed(&arguments)? == "nothing to do\n");
@@ -382,10 +282,7 @@ fn dry_run(sandbox: &Sandbox) -> Result<()> {
 fn two_at_once(sandbox: &Sandbox) -> Result<()> {
     let _system = System::start(sandbox)?;
     let users = [ALICE, BOB, ALICE, BOB];
-    let containers = users
-        .iter()
-        .map(|user| container_of(*user))
-        .collect::<Result<Vec<_>>>()?;
+    let containers = users.iter().map(|user| container_of(*user)).collect::<Result<Vec<_>>>()?;
     let attachments = std::thread::scope(|scope| {
         let threads: Vec<_> = users
             .into_iter()
@@ -395,17 +292,11 @@ fn two_at_once(sandbox: &Sandbox) -> Result<()> {
                 scope.spawn(move || user.set_up(container, name, "-p :80"))
             })
             .collect();
-        let joined = threads
-            .into_iter()
-            .map(|thread| thread.join().expect("no panic"));
+        let joined = threads.into_iter().map(|thread| thread.join().expect("no panic"));
         joined.collect::<Result<Vec<_>>>()
     })?;
     let distinct = |of: fn(&rootful_net_dbus::AttachmentProperties) -> String| {
-        attachments
-            .iter()
-            .map(of)
-            .collect::<std::collections::BTreeSet<_>>()
-            .len()
+        attachments.iter().map(of).collect::<std::collections::BTreeSet<_>>().len()
     };
     ensure!(distinct(|attachment| attachment.interfaces[0].addresses[0].clone()) == 4);
     ensure!(distinct(|attachment| attachment.interfaces[0].addresses[1].clone()) == 4);
@@ -430,20 +321,14 @@ fn taken_bridge_name(sandbox: &Sandbox) -> Result<()> {
 fn taken_host_link(sandbox: &Sandbox) -> Result<()> {
     let _system = System::start(sandbox)?;
     let container = container_of(ALICE)?;
-    let host_link = ALICE.set_up(&container, "web", "")?.interfaces[0]
-        .host_link
-        .clone();
+    let host_link = ALICE.set_up(&container, "web", "")?.interfaces[0].host_link.clone();
     ALICE.tear_down("web")?;
     ensure_nothing_is_left()?;
     run(&format!("ip link add {host_link} type bridge"))?;
     let before = Footprint::look()?;
-    let outcome = ALICE.attach(
-        fd(&container)?.as_fd(),
-        &message("web", &["rootful0"], &["8080:80"]),
-    )?;
-    let Err(refusal) = outcome else {
-        anyhow::bail!("attached: {outcome:?}")
-    };
+    let outcome =
+        ALICE.attach(fd(&container)?.as_fd(), &message("web", &["rootful0"], &["8080:80"]))?;
+    let Err(refusal) = outcome else { anyhow::bail!("attached: {outcome:?}") };
     ensure!(refusal.message.contains(&host_link), "{refusal:?}");
     ensure!(Footprint::look()? == before, "{:#?}", Footprint::look()?);
     Ok(())
@@ -457,9 +342,7 @@ fn foreign_table(sandbox: &Sandbox) -> Result<()> {
     let before = Footprint::look()?;
     let message = message("web", &["rootful0"], &["8080:80"]);
     let outcome = ALICE.attach(fd(&container)?.as_fd(), &message)?;
-    let Err(refusal) = outcome else {
-        anyhow::bail!("attached: {outcome:?}")
-    };
+    let Err(refusal) = outcome else { anyhow::bail!("attached: {outcome:?}") };
     ensure!(refusal.message.contains("ruleset"), "{refusal:?}");
     ensure!(Footprint::look()? == before, "{:#?}", Footprint::look()?);
     let inside = container.run(|| run("ip -brief link"))?;

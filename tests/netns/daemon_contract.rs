@@ -19,14 +19,8 @@ use zbus::{Connection, Fd, MatchRule, MessageStream, message::Type};
 use crate::daemon::{ALICE, BOB, DEADLINE, MALLORY, ROOT, System, container_of, fd};
 
 pub(crate) const TESTS: &[Test] = &[
-    (
-        "contract::live_objects_are_what_the_files_say",
-        live_objects,
-    ),
-    (
-        "contract::object_manager_lists_attachments_and_networks",
-        object_manager,
-    ),
+    ("contract::live_objects_are_what_the_files_say", live_objects),
+    ("contract::object_manager_lists_attachments_and_networks", object_manager),
     ("contract::changes_are_signalled", changes_are_signalled),
     ("contract::attach_time_is_measured", attach_time),
 ];
@@ -69,10 +63,7 @@ fn live_objects(sandbox: &Sandbox) -> Result<()> {
 /// Every element below the interface as a line: its ancestors' names and its attributes. The order of
 /// arguments counts, that of anything else does not.
 fn outline(xml: &str, interface: &str) -> Result<BTreeSet<String>> {
-    let options = ParsingOptions {
-        allow_dtd: true,
-        ..ParsingOptions::default()
-    };
+    let options = ParsingOptions { allow_dtd: true, ..ParsingOptions::default() };
     let document = Document::parse_with_options(xml, options)?;
     let interfaces = document.root_element().children().filter(Node::is_element);
     let mut lines = BTreeSet::new();
@@ -91,11 +82,7 @@ fn add_lines(node: Node<'_, '_>, path: &str, lines: &mut BTreeSet<String>) {
     let path = format!("{path}/{} {}", node.tag_name().name(), attributes.join(" "));
     for (position, child) in node.children().filter(Node::is_element).enumerate() {
         let is_argument = child.tag_name().name() == "arg";
-        let prefix = if is_argument {
-            format!("{path}#{position}")
-        } else {
-            path.clone()
-        };
+        let prefix = if is_argument { format!("{path}#{position}") } else { path.clone() };
         add_lines(child, &prefix, lines);
     }
     lines.insert(path);
@@ -114,27 +101,13 @@ fn object_manager(sandbox: &Sandbox) -> Result<()> {
     let (paths, attachments): (Vec<_>, Vec<_>) = attachments.into_iter().unzip();
     ensure!(attachments == [alices, bobs], "{attachments:#?}");
     for (path, attachment) in paths.iter().zip(&attachments) {
-        ensure!(
-            path.as_str().ends_with(&attachment.id),
-            "{path} is {}",
-            attachment.id
-        );
+        ensure!(path.as_str().ends_with(&attachment.id), "{path} is {}", attachment.id);
     }
     ensure!(attachments[0].dns == ["9.9.9.9"], "{:?}", attachments[0]);
-    ensure!(
-        attachments[1].interfaces[0].aliases == ["www"],
-        "{:?}",
-        attachments[1]
-    );
-    let names: Vec<_> = networks
-        .iter()
-        .map(|network| network.name.as_str())
-        .collect();
+    ensure!(attachments[1].interfaces[0].aliases == ["www"], "{:?}", attachments[1]);
+    let names: Vec<_> = networks.iter().map(|network| network.name.as_str()).collect();
     ensure!(names == ["rootful0"], "{names:?}");
-    ensure!(
-        networks[0].subnets[0].subnet == "10.87.0.0/16",
-        "{networks:?}"
-    );
+    ensure!(networks[0].subnets[0].subnet == "10.87.0.0/16", "{networks:?}");
     Ok(())
 }
 
@@ -151,15 +124,11 @@ fn changes_are_signalled(sandbox: &Sandbox) -> Result<()> {
             let fd = Fd::from(&namespace);
             let options = message.options();
             let (networks, publish) = (&message.networks, &message.publish);
-            manager
-                .attach(fd, &message.name, networks, publish, &options)
-                .await
+            manager.attach(fd, &message.name, networks, publish, &options).await
         };
         let (path, changed) = attach("8080:80", false).await?;
         ensure!(changed);
-        signals
-            .expect("InterfacesAdded", MANAGER_PATH, path.as_str())
-            .await?;
+        signals.expect("InterfacesAdded", MANAGER_PATH, path.as_str()).await?;
 
         let (same, changed) = attach("8080:80", false).await?;
         ensure!(same == path && !changed);
@@ -167,14 +136,10 @@ fn changes_are_signalled(sandbox: &Sandbox) -> Result<()> {
         let (same, changed) = attach("8081:80", true).await?;
         ensure!(same == path && changed);
         // That nothing came in between says that the one without a change was silent.
-        signals
-            .expect("PropertiesChanged", path.as_str(), "\"Ports\"")
-            .await?;
+        signals.expect("PropertiesChanged", path.as_str(), "\"Ports\"").await?;
 
         ensure!(manager.detach("web", &Default::default()).await?);
-        signals
-            .expect("InterfacesRemoved", MANAGER_PATH, path.as_str())
-            .await
+        signals.expect("InterfacesRemoved", MANAGER_PATH, path.as_str()).await
     })
 }
 
@@ -185,10 +150,7 @@ struct Signals {
 
 impl Signals {
     async fn listen(connection: &Connection) -> Result<Self> {
-        let rule = MatchRule::builder()
-            .msg_type(Type::Signal)
-            .sender(BUS_NAME)
-            .build()?;
+        let rule = MatchRule::builder().msg_type(Type::Signal).sender(BUS_NAME).build()?;
         let stream = MessageStream::for_match_rule(rule, connection, None).await?;
         Ok(Self { stream })
     }
@@ -198,21 +160,12 @@ impl Signals {
         let next = tokio::time::timeout(DEADLINE, self.stream.next()).await;
         let signal = next.context("no signal")?.context("no connection")??;
         let header = signal.header();
-        let found = (
-            header.member().map(|name| name.as_str()),
-            header.path().map(|p| p.as_str()),
-        );
-        ensure!(
-            found == (Some(member), Some(path)),
-            "{signal:?} instead of {member}"
-        );
+        let found = (header.member().map(|name| name.as_str()), header.path().map(|p| p.as_str()));
+        ensure!(found == (Some(member), Some(path)), "{signal:?} instead of {member}");
         let body = signal.body();
         let body: zbus::Structure<'_> = body.deserialize()?;
         let body = format!("{body}");
-        ensure!(
-            body.contains(subject),
-            "{member} is not about {subject}: {body}"
-        );
+        ensure!(body.contains(subject), "{member} is not about {subject}: {body}");
         Ok(())
     }
 }
@@ -221,9 +174,7 @@ impl Signals {
 fn attach_time(sandbox: &Sandbox) -> Result<()> {
     const ROUNDS: usize = 20;
     let _system = System::start(sandbox)?;
-    let containers = (0..=ROUNDS)
-        .map(|_| container_of(ALICE))
-        .collect::<Result<Vec<_>>>()?;
+    let containers = (0..=ROUNDS).map(|_| container_of(ALICE)).collect::<Result<Vec<_>>>()?;
     let namespaces = containers.iter().map(fd).collect::<Result<Vec<_>>>()?;
     let mut seen = ROOT.on_bus(async |connection| {
         let manager = ManagerProxy::new(&connection).await?;
@@ -233,17 +184,13 @@ fn attach_time(sandbox: &Sandbox) -> Result<()> {
             let name = format!("c{number}");
             let started = std::time::Instant::now();
             let fd = Fd::from(namespace);
-            manager
-                .attach(fd, &name, &networks, &publish, &Default::default())
-                .await?;
+            manager.attach(fd, &name, &networks, &publish, &Default::default()).await?;
             seen.push(started.elapsed().as_micros());
         }
         Ok(seen)
     })?;
     let log = Daemon::log()?;
-    let own = log
-        .lines()
-        .filter_map(|line| line.split_once("microseconds=")?.1.parse().ok());
+    let own = log.lines().filter_map(|line| line.split_once("microseconds=")?.1.parse().ok());
     let mut own: Vec<u128> = own.collect();
     ensure!(own.len() == seen.len(), "{log}");
     // The first makes the bridge and the table.

@@ -25,26 +25,11 @@ pub(crate) const TESTS: &[Test] = &[
     ("namespaces::roots_is_refused_to_users", roots_is_refused),
     ("namespaces::other_users_is_refused", other_users),
     ("namespaces::nested_one_is_its_makers", nested),
-    (
-        "namespaces::one_with_an_interface_is_in_use",
-        with_interface,
-    ),
-    (
-        "namespaces::attached_one_has_one_name",
-        attached_under_one_name,
-    ),
-    (
-        "namespaces::taken_interface_name_is_a_conflict",
-        taken_interface_name,
-    ),
-    (
-        "namespaces::one_without_processes_goes_with_its_descriptor",
-        without_processes,
-    ),
-    (
-        "namespaces::one_that_refuses_addresses_leaves_nothing",
-        refuses_addresses,
-    ),
+    ("namespaces::one_with_an_interface_is_in_use", with_interface),
+    ("namespaces::attached_one_has_one_name", attached_under_one_name),
+    ("namespaces::taken_interface_name_is_a_conflict", taken_interface_name),
+    ("namespaces::one_without_processes_goes_with_its_descriptor", without_processes),
+    ("namespaces::one_that_refuses_addresses_leaves_nothing", refuses_addresses),
 ];
 
 fn other_files(sandbox: &Sandbox) -> Result<()> {
@@ -57,14 +42,8 @@ fn other_files(sandbox: &Sandbox) -> Result<()> {
         (File::open("/etc/passwd")?.into(), "not a network namespace"),
         (File::open("/proc/self")?.into(), "not a network namespace"),
         (pipe.into(), "not a network namespace"),
-        (
-            File::open(format!("/proc/{}/ns/pid", container.pid()))?.into(),
-            "PID namespace",
-        ),
-        (
-            File::open(format!("/proc/{}/ns/user", container.pid()))?.into(),
-            "user namespace",
-        ),
+        (File::open(format!("/proc/{}/ns/pid", container.pid()))?.into(), "PID namespace"),
+        (File::open(format!("/proc/{}/ns/user", container.pid()))?.into(), "user namespace"),
         (path_only, "O_PATH"),
     ];
     for (file, words) in &cases {
@@ -84,11 +63,7 @@ fn host_is_refused(sandbox: &Sandbox) -> Result<()> {
     let host = File::open("/proc/thread-self/ns/net")?;
     for user in [ALICE, ROOT] {
         let attempt = || user.attach(host.as_fd(), &message("web", &["rootful0"], &[]));
-        ensure_refused(
-            "NamespaceRefused",
-            &["host's own", "--network=none"],
-            attempt,
-        )?;
+        ensure_refused("NamespaceRefused", &["host's own", "--network=none"], attempt)?;
     }
     Ok(())
 }
@@ -99,10 +74,7 @@ fn roots_is_refused(sandbox: &Sandbox) -> Result<()> {
     let message = message("web", &["rootful0"], &[]);
     let attempt = || ALICE.attach(namespace.fd()?.as_fd(), &message);
     ensure_refused("NamespaceRefused", &["root"], attempt)?;
-    ensure!(matches!(
-        ROOT.attach(namespace.fd()?.as_fd(), &message)?,
-        Ok((_, true))
-    ));
+    ensure!(matches!(ROOT.attach(namespace.fd()?.as_fd(), &message)?, Ok((_, true))));
     Ok(())
 }
 
@@ -112,10 +84,7 @@ fn other_users(sandbox: &Sandbox) -> Result<()> {
     let message = message("web", &["rootful0"], &[]);
     let attempt = || ALICE.attach(fd(&container)?.as_fd(), &message);
     ensure_refused("NamespaceRefused", &["uid 10002", "uid 10001"], attempt)?;
-    ensure!(matches!(
-        BOB.attach(fd(&container)?.as_fd(), &message)?,
-        Ok((_, true))
-    ));
+    ensure!(matches!(BOB.attach(fd(&container)?.as_fd(), &message)?, Ok((_, true))));
     Ok(())
 }
 
@@ -125,10 +94,7 @@ fn nested(sandbox: &Sandbox) -> Result<()> {
     let message = message("web", &["rootful0"], &[]);
     let attempt = || BOB.attach(fd(&container)?.as_fd(), &message);
     ensure_refused("NamespaceRefused", &["uid 10001"], attempt)?;
-    ensure!(matches!(
-        ALICE.attach(fd(&container)?.as_fd(), &message)?,
-        Ok((_, true))
-    ));
+    ensure!(matches!(ALICE.attach(fd(&container)?.as_fd(), &message)?, Ok((_, true))));
     Ok(())
 }
 
@@ -160,13 +126,8 @@ fn taken_interface_name(sandbox: &Sandbox) -> Result<()> {
     let message = message("web", &["rootful0:interface_name=lo"], &[]);
     let before = Footprint::look()?;
     let outcome = ALICE.attach(fd(&container)?.as_fd(), &message)?;
-    let Err(refusal) = outcome else {
-        anyhow::bail!("a second lo is made: {outcome:?}")
-    };
-    ensure!(
-        ["Conflict", "InvalidArgument"].contains(&refusal.name.as_str()),
-        "{refusal:?}"
-    );
+    let Err(refusal) = outcome else { anyhow::bail!("a second lo is made: {outcome:?}") };
+    ensure!(["Conflict", "InvalidArgument"].contains(&refusal.name.as_str()), "{refusal:?}");
     ensure!(Footprint::look()? == before);
     Ok(())
 }
@@ -192,18 +153,11 @@ fn refuses_addresses(sandbox: &Sandbox) -> Result<()> {
     let _system = System::start(sandbox)?;
     let container = container_of(ALICE)?;
     // The bridge and the veth pair are made by then; this fails inside.
-    container.run(|| {
-        Ok(std::fs::write(
-            "/proc/sys/net/ipv6/conf/default/disable_ipv6",
-            "1",
-        )?)
-    })?;
+    container.run(|| Ok(std::fs::write("/proc/sys/net/ipv6/conf/default/disable_ipv6", "1")?))?;
     let message = message("web", &["rootful0"], &["8080:80"]);
     let before = Footprint::look()?;
     let outcome = ALICE.attach(fd(&container)?.as_fd(), &message)?;
-    let Err(refusal) = outcome else {
-        anyhow::bail!("it is attached: {outcome:?}")
-    };
+    let Err(refusal) = outcome else { anyhow::bail!("it is attached: {outcome:?}") };
     ensure!(refusal.message.contains("IPv6 is disabled"), "{refusal:?}");
     ensure!(Footprint::look()? == before, "{:#?}", Footprint::look()?);
     let inside = container.run(|| run("ip -brief link"))?;

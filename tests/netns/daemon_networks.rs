@@ -18,36 +18,15 @@ use crate::daemon::{
 };
 
 pub(crate) const TESTS: &[Test] = &[
-    (
-        "networks::two_interfaces_have_one_default_route",
-        two_interfaces,
-    ),
+    ("networks::two_interfaces_have_one_default_route", two_interfaces),
     ("networks::mtu_is_that_of_bridge_and_interface", mtu),
     ("networks::internal_one_reaches_nothing_outside", internal),
-    (
-        "networks::port_is_published_from_the_network_that_is_not_internal",
-        beside_internal,
-    ),
-    (
-        "networks::isolated_ones_are_out_of_each_others_reach",
-        isolated,
-    ),
-    (
-        "networks::subnet_that_the_host_routes_is_a_conflict",
-        routed_subnet,
-    ),
-    (
-        "networks::default_one_avoids_what_the_host_routes",
-        default_avoids_routes,
-    ),
-    (
-        "networks::wrong_definition_leaves_out_that_network_alone",
-        wrong_definition,
-    ),
-    (
-        "networks::host_forwards_once_needed_and_stays_so",
-        forwarding_stays,
-    ),
+    ("networks::port_is_published_from_the_network_that_is_not_internal", beside_internal),
+    ("networks::isolated_ones_are_out_of_each_others_reach", isolated),
+    ("networks::subnet_that_the_host_routes_is_a_conflict", routed_subnet),
+    ("networks::default_one_avoids_what_the_host_routes", default_avoids_routes),
+    ("networks::wrong_definition_leaves_out_that_network_alone", wrong_definition),
+    ("networks::host_forwards_once_needed_and_stays_so", forwarding_stays),
 ];
 
 const GRANT: &str = r#"
@@ -74,31 +53,20 @@ fn two_interfaces(sandbox: &Sandbox) -> Result<()> {
     let _servers = serve(&container, &[80])?;
     let arguments = "--network rootful0 --network back:interface_name=db0 -p 8080:80/tcp,udp";
     let attachment = ALICE.set_up(&container, "web", arguments)?;
-    let names: Vec<_> = attachment
-        .interfaces
-        .iter()
-        .map(|own| own.name.as_str())
-        .collect();
+    let names: Vec<_> = attachment.interfaces.iter().map(|own| own.name.as_str()).collect();
     ensure!(names == ["eth0", "db0"], "{attachment:?}");
     container.run(|| {
         for family in ["-4", "-6"] {
             let routes = run_json(&format!("ip -json {family} route show default"))?;
             let routes = routes.as_array().context("a list")?;
-            ensure!(
-                routes.len() == 1 && routes[0]["dev"] == "eth0",
-                "{routes:?}"
-            );
+            ensure!(routes.len() == 1 && routes[0]["dev"] == "eth0", "{routes:?}");
         }
         Ok(())
     })?;
-    system
-        .lan
-        .run(|| ensure_seen("192.0.2.1:8080", "192.0.2.100"))?;
+    system.lan.run(|| ensure_seen("192.0.2.1:8080", "192.0.2.100"))?;
     let neighbour = container_of(BOB)?;
     BOB.set_up(&neighbour, "db", "--network back")?;
-    let back = attachment.interfaces[1].addresses[0]
-        .trim_end_matches("/24")
-        .to_owned();
+    let back = attachment.interfaces[1].addresses[0].trim_end_matches("/24").to_owned();
     neighbour.run(|| seen_by(&format!("{back}:80")))?;
     ALICE.tear_down("web")?;
     let shown = container.run(|| run("ip -brief link"))?;
@@ -161,14 +129,8 @@ fn beside_internal(sandbox: &Sandbox) -> Result<()> {
     })?;
     let container = container_of(ALICE)?;
     let _servers = serve(&container, &[80])?;
-    ALICE.set_up(
-        &container,
-        "web",
-        "--network inner --network rootful0 -p 8080:80/tcp,udp",
-    )?;
-    system
-        .lan
-        .run(|| ensure_seen("192.0.2.1:8080", "192.0.2.100"))?;
+    ALICE.set_up(&container, "web", "--network inner --network rootful0 -p 8080:80/tcp,udp")?;
+    system.lan.run(|| ensure_seen("192.0.2.1:8080", "192.0.2.100"))?;
     let _servers = system.lan.run(|| {
         let address = "192.0.2.100:7777".parse()?;
         Ok((Server::tcp(address)?, Server::udp(address)?))
@@ -178,28 +140,15 @@ fn beside_internal(sandbox: &Sandbox) -> Result<()> {
 
 fn isolated(sandbox: &Sandbox) -> Result<()> {
     let _system = System::start_with(sandbox, |installation| {
-        add(
-            installation,
-            "one",
-            98,
-            r#", "options": {"isolate": "true"}"#,
-        )?;
-        add(
-            installation,
-            "two",
-            99,
-            r#", "options": {"isolate": "true"}"#,
-        )
+        add(installation, "one", 98, r#", "options": {"isolate": "true"}"#)?;
+        add(installation, "two", 99, r#", "options": {"isolate": "true"}"#)
     })?;
     let (one, two, open) = (container_of(ALICE)?, container_of(BOB)?, container_of(BOB)?);
     let _servers = (serve(&one, &[80])?, serve(&open, &[80])?);
     let ones = ALICE.set_up(&one, "one", "--network one")?;
     BOB.set_up(&two, "two", "--network two")?;
     let opens = BOB.set_up(&open, "open", "")?;
-    let [ones, opens] = [
-        crate::daemon::addresses(&ones)?,
-        crate::daemon::addresses(&opens)?,
-    ];
+    let [ones, opens] = [crate::daemon::addresses(&ones)?, crate::daemon::addresses(&opens)?];
     two.run(|| {
         ensure_silent(&format!("{}:80", ones[0]))?;
         ensure_silent(&format!("[{}]:80", ones[1]))?;
@@ -219,11 +168,7 @@ fn routed_subnet(sandbox: &Sandbox) -> Result<()> {
     for networks in [&["clash"][..], &["rootful0", "clash"][..]] {
         let message = message("web", networks, &[]);
         let attempt = || ALICE.attach(fd(&container)?.as_fd(), &message);
-        ensure_refused(
-            "Conflict",
-            &["192.0.2.0/25", "192.0.2.0/24", "lan0"],
-            attempt,
-        )?;
+        ensure_refused("Conflict", &["192.0.2.0/25", "192.0.2.0/24", "lan0"], attempt)?;
     }
     ensure_nothing_is_left()
 }
@@ -236,47 +181,30 @@ fn default_avoids_routes(sandbox: &Sandbox) -> Result<()> {
     let container = container_of(ALICE)?;
     let attachment = ALICE.set_up(&container, "web", "")?;
     let address = &attachment.interfaces[0].addresses[0];
-    ensure!(
-        address.starts_with("10.90.") && address.ends_with("/16"),
-        "{address}"
-    );
+    ensure!(address.starts_with("10.90.") && address.ends_with("/16"), "{address}");
     Ok(())
 }
 
 fn wrong_definition(sandbox: &Sandbox) -> Result<()> {
     let _system = System::start_with(sandbox, |installation| {
-        add(
-            installation,
-            "wrong",
-            99,
-            r#", "options": {"colour": "red"}"#,
-        )?;
+        add(installation, "wrong", 99, r#", "options": {"colour": "red"}"#)?;
         add(installation, "right", 98, "")
     })?;
     let log = Daemon::log()?;
-    ensure!(
-        log.contains("wrong.json") && log.contains("colour"),
-        "{log}"
-    );
+    ensure!(log.contains("wrong.json") && log.contains("colour"), "{log}");
     let container = container_of(ALICE)?;
     let message = message("web", &["wrong"], &[]);
     let attempt = || ALICE.attach(fd(&container)?.as_fd(), &message);
     ensure_refused("NotFound", &["wrong"], attempt)?;
     ALICE.set_up(&container, "web", "--network right")?;
     let listed = MALLORY.succeed(&["network", "ls"])?;
-    ensure!(
-        listed.contains("right") && !listed.contains("wrong"),
-        "{listed}"
-    );
+    ensure!(listed.contains("right") && !listed.contains("wrong"), "{listed}");
     Ok(())
 }
 
 fn forwarding_stays(sandbox: &Sandbox) -> Result<()> {
     let _system = System::start(sandbox)?;
-    let paths = [
-        "/proc/sys/net/ipv4/ip_forward",
-        "/proc/sys/net/ipv6/conf/all/forwarding",
-    ];
+    let paths = ["/proc/sys/net/ipv4/ip_forward", "/proc/sys/net/ipv6/conf/all/forwarding"];
     let read = |path| std::fs::read_to_string(path);
     for path in paths {
         ensure!(read(path)? == "0\n", "{path}");

@@ -19,47 +19,17 @@ use crate::daemon::{
 };
 
 pub(crate) const TESTS: &[Test] = &[
-    (
-        "persistence::address_stays_after_teardown_restart_and_reboot",
-        address_stays,
-    ),
-    (
-        "persistence::address_is_the_same_without_its_lease",
-        address_without_lease,
-    ),
-    (
-        "persistence::attachments_outlive_the_daemon",
-        attachments_outlive_the_daemon,
-    ),
-    (
-        "persistence::attachments_outlive_a_killed_daemon",
-        attachments_outlive_a_kill,
-    ),
-    (
-        "persistence::dead_containers_are_released_at_start",
-        dead_are_released_at_start,
-    ),
-    (
-        "persistence::dead_container_is_released_at_once",
-        dead_is_released,
-    ),
-    (
-        "persistence::last_attachment_takes_bridge_and_table_along",
-        last_attachment,
-    ),
+    ("persistence::address_stays_after_teardown_restart_and_reboot", address_stays),
+    ("persistence::address_is_the_same_without_its_lease", address_without_lease),
+    ("persistence::attachments_outlive_the_daemon", attachments_outlive_the_daemon),
+    ("persistence::attachments_outlive_a_killed_daemon", attachments_outlive_a_kill),
+    ("persistence::dead_containers_are_released_at_start", dead_are_released_at_start),
+    ("persistence::dead_container_is_released_at_once", dead_is_released),
+    ("persistence::last_attachment_takes_bridge_and_table_along", last_attachment),
     ("persistence::damaged_record_is_set_aside", damaged_record),
-    (
-        "persistence::unfinished_attachment_is_undone_at_start",
-        unfinished_attachment,
-    ),
-    (
-        "persistence::lost_ruleset_is_made_anew_at_start",
-        lost_ruleset,
-    ),
-    (
-        "persistence::secrets_and_records_are_roots_alone",
-        files_are_roots,
-    ),
+    ("persistence::unfinished_attachment_is_undone_at_start", unfinished_attachment),
+    ("persistence::lost_ruleset_is_made_anew_at_start", lost_ruleset),
+    ("persistence::secrets_and_records_are_roots_alone", files_are_roots),
 ];
 
 fn address_stays(sandbox: &Sandbox) -> Result<()> {
@@ -108,19 +78,11 @@ fn attachments_outlive(sandbox: &Sandbox, end: fn(Daemon) -> Result<()>) -> Resu
     let before = Footprint::look()?;
     system.end(end)?;
     conversation.go_on()?;
-    system
-        .lan
-        .run(|| ensure_seen("192.0.2.1:8080", "192.0.2.100"))?;
+    system.lan.run(|| ensure_seen("192.0.2.1:8080", "192.0.2.100"))?;
     system.start_again()?;
     conversation.go_on()?;
-    ensure!(
-        Footprint::look()? == before,
-        "{before:#?} became {:#?}",
-        Footprint::look()?
-    );
-    system
-        .lan
-        .run(|| ensure_seen("[2001:db8:1::1]:8080", "2001:db8:1::100"))?;
+    ensure!(Footprint::look()? == before, "{before:#?} became {:#?}", Footprint::look()?);
+    system.lan.run(|| ensure_seen("[2001:db8:1::1]:8080", "2001:db8:1::100"))?;
     let shown = ALICE.set_up(&web.container, "web", "-p 8080:80/tcp,udp -p 7000:7000")?;
     ensure!(shown == web.attachment, "{shown:#?}");
     ALICE.tear_down("web")?;
@@ -138,35 +100,25 @@ fn attachments_outlive_a_kill(sandbox: &Sandbox) -> Result<()> {
 fn dead_are_released_at_start(sandbox: &Sandbox) -> Result<()> {
     let mut system = System::start(sandbox)?;
     let dying = container_of(ALICE)?;
-    let link = ALICE.set_up(&dying, "dying", "-p 8081:80")?.interfaces[0]
-        .host_link
-        .clone();
+    let link = ALICE.set_up(&dying, "dying", "-p 8081:80")?.interfaces[0].host_link.clone();
     let web = Web::set_up(BOB, "web", "-p 8080:80/tcp,udp")?;
     system.end(Daemon::kill)?;
     dying.kill()?;
     eventually(DEADLINE, || {
-        ensure!(
-            !Footprint::look()?.links.contains_key(&link),
-            "{link} is still there"
-        );
+        ensure!(!Footprint::look()?.links.contains_key(&link), "{link} is still there");
         Ok(())
     })?;
     system.start_again()?;
     let footprint = Footprint::look()?;
     ensure!(footprint.records.len() == 1, "{footprint:#?}");
     ensure!(!footprint.ruleset.contains("8081"), "{footprint:#?}");
-    system
-        .lan
-        .run(|| ensure_seen("192.0.2.1:8080", "192.0.2.100"))?;
+    system.lan.run(|| ensure_seen("192.0.2.1:8080", "192.0.2.100"))?;
     // And where nobody is left, nothing is.
     system.end(Daemon::kill)?;
     drop(web);
     eventually(DEADLINE, || {
         let links = Footprint::look()?.links;
-        ensure!(
-            !links.keys().any(|name| name.starts_with("rn")),
-            "{links:?}"
-        );
+        ensure!(!links.keys().any(|name| name.starts_with("rn")), "{links:?}");
         Ok(())
     })?;
     system.start_again()?;
@@ -183,10 +135,7 @@ fn dead_is_released(sandbox: &Sandbox) -> Result<()> {
     dying.kill()?;
     // How long the kernel takes to end the namespace is its own affair.
     eventually(DEADLINE, || {
-        ensure!(
-            !Footprint::look()?.links.contains_key(link),
-            "{link} is still there"
-        );
+        ensure!(!Footprint::look()?.links.contains_key(link), "{link} is still there");
         Ok(())
     })?;
     eventually(RELEASE, || {
@@ -196,10 +145,7 @@ fn dead_is_released(sandbox: &Sandbox) -> Result<()> {
         Ok(())
     })?;
     let listed = ALICE.succeed(&["ps", "--all"])?;
-    ensure!(
-        listed.contains("web") && !listed.contains("dying"),
-        "{listed}"
-    );
+    ensure!(listed.contains("web") && !listed.contains("dying"), "{listed}");
     // Its name and port are free again.
     let _next = Web::set_up(ALICE, "dying", "-p 8081:80")?;
     Ok(())
@@ -218,10 +164,7 @@ fn last_attachment(sandbox: &Sandbox) -> Result<()> {
     BOB.tear_down("web")?;
     eventually(DEADLINE, || {
         let after = Footprint::look()?;
-        ensure!(
-            after.links == before.links && after.ruleset == before.ruleset,
-            "{after:#?}"
-        );
+        ensure!(after.links == before.links && after.ruleset == before.ruleset, "{after:#?}");
         ensure!(after.records.is_empty(), "{after:#?}");
         Ok(())
     })?;
@@ -230,10 +173,7 @@ fn last_attachment(sandbox: &Sandbox) -> Result<()> {
     first.kill()?;
     eventually(DEADLINE, || {
         let after = Footprint::look()?;
-        ensure!(
-            after.links == before.links && after.ruleset == before.ruleset,
-            "{after:#?}"
-        );
+        ensure!(after.links == before.links && after.ruleset == before.ruleset, "{after:#?}");
         ensure!(after.records.is_empty(), "{after:#?}");
         Ok(())
     })?;
@@ -262,14 +202,9 @@ fn damaged_record(sandbox: &Sandbox) -> Result<()> {
     ensure!(!Path::new(&path).exists());
     ensure!(fs::read_to_string(path.replace(".json", ".damaged"))? == text[..text.len() / 2]);
     // The others are as they were, and this one can be set up again.
-    system
-        .lan
-        .run(|| ensure_seen("192.0.2.1:8080", "192.0.2.100"))?;
+    system.lan.run(|| ensure_seen("192.0.2.1:8080", "192.0.2.100"))?;
     let links = Footprint::look()?.links;
-    ensure!(
-        !links.contains_key(&damaged.interfaces[0].host_link),
-        "{links:?}"
-    );
+    ensure!(!links.contains_key(&damaged.interfaces[0].host_link), "{links:?}");
     let again = ALICE.set_up(&container, "damaged", "-p 8081:80")?;
     ensure!(addresses(&again)? == addresses(&damaged)?, "{again:?}");
     Ok(())
@@ -282,16 +217,11 @@ fn unfinished_attachment(sandbox: &Sandbox) -> Result<()> {
     let path = record_of(&web.attachment.id);
     let text = fs::read_to_string(&path)?;
     ensure!(text.contains(r#""phase":"live""#), "{text}");
-    fs::write(
-        &path,
-        text.replace(r#""phase":"live""#, r#""phase":"pending""#),
-    )?;
+    fs::write(&path, text.replace(r#""phase":"live""#, r#""phase":"pending""#))?;
     system.start_again()?;
     ensure_nothing_is_left()?;
     ALICE.set_up(&web.container, "web", "-p 8080:80/tcp,udp")?;
-    system
-        .lan
-        .run(|| ensure_seen("192.0.2.1:8080", "192.0.2.100"))
+    system.lan.run(|| ensure_seen("192.0.2.1:8080", "192.0.2.100"))
 }
 
 fn lost_ruleset(sandbox: &Sandbox) -> Result<()> {
@@ -303,9 +233,7 @@ fn lost_ruleset(sandbox: &Sandbox) -> Result<()> {
     run("nft add table inet foreign")?;
     system.lan.run(|| ensure_silent("192.0.2.1:8080"))?;
     system.start_again()?;
-    system
-        .lan
-        .run(|| ensure_seen("192.0.2.1:8080", "192.0.2.100"))?;
+    system.lan.run(|| ensure_seen("192.0.2.1:8080", "192.0.2.100"))?;
     run("nft delete table inet foreign")?;
     ensure!(Footprint::look()? == before, "{:#?}", Footprint::look()?);
     Ok(())
@@ -316,11 +244,7 @@ fn files_are_roots(sandbox: &Sandbox) -> Result<()> {
     let container = container_of(ALICE)?;
     let attachment = ALICE.set_up(&container, "web", "")?;
     let record = record_of(&attachment.id);
-    let paths = [
-        "/var/lib/rootful-net/address.key",
-        "/var/lib/rootful-net/leases.json",
-        &record,
-    ];
+    let paths = ["/var/lib/rootful-net/address.key", "/var/lib/rootful-net/leases.json", &record];
     for path in paths {
         let metadata = fs::metadata(path).context(path.to_owned())?;
         let mode = metadata.permissions().mode() & 0o777;

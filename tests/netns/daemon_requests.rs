@@ -14,38 +14,17 @@ use crate::daemon::{
 };
 
 pub(crate) const TESTS: &[Test] = &[
-    (
-        "requests::malformed_arguments_are_invalid",
-        malformed_arguments,
-    ),
-    (
-        "requests::unknown_options_and_wrong_types_are_invalid",
-        wrong_options,
-    ),
-    (
-        "requests::unusable_addresses_are_invalid",
-        unusable_addresses,
-    ),
+    ("requests::malformed_arguments_are_invalid", malformed_arguments),
+    ("requests::unknown_options_and_wrong_types_are_invalid", wrong_options),
+    ("requests::unusable_addresses_are_invalid", unusable_addresses),
     ("requests::unknown_network_is_not_found", unknown_network),
-    (
-        "requests::nothing_is_granted_without_a_grant",
-        nothing_without_grant,
-    ),
-    (
-        "requests::ports_outside_the_grant_are_denied",
-        ports_outside_the_grant,
-    ),
-    (
-        "requests::host_address_outside_the_grant_is_denied",
-        host_address_outside_the_grant,
-    ),
+    ("requests::nothing_is_granted_without_a_grant", nothing_without_grant),
+    ("requests::ports_outside_the_grant_are_denied", ports_outside_the_grant),
+    ("requests::host_address_outside_the_grant_is_denied", host_address_outside_the_grant),
     ("requests::root_needs_no_grant", root_needs_no_grant),
     ("requests::quota_is_kept", quota_is_kept),
     ("requests::full_subnet_is_exhausted", full_subnet),
-    (
-        "requests::detaching_others_containers_is_denied",
-        detaching_others,
-    ),
+    ("requests::detaching_others_containers_is_denied", detaching_others),
     ("requests::exit_codes_are_those_of_the_errors", exit_codes),
 ];
 
@@ -86,12 +65,8 @@ fn malformed_arguments(sandbox: &Sandbox) -> Result<()> {
         &["1024-65535:1024-65535/tcp"],
     ];
     let bad_names = names.iter().map(|name| message(name, &["rootful0"], &[]));
-    let bad_networks = networks
-        .iter()
-        .map(|networks| message("web", networks, &[]));
-    let bad_publish = publish
-        .iter()
-        .map(|publish| message("web", &["rootful0"], publish));
+    let bad_networks = networks.iter().map(|networks| message("web", networks, &[]));
+    let bad_publish = publish.iter().map(|publish| message("web", &["rootful0"], publish));
     for message in bad_names.chain(bad_networks).chain(bad_publish) {
         let attempt = || ALICE.attach(fd(&container)?.as_fd(), &message);
         ensure_refused("InvalidArgument", &[], attempt)
@@ -126,14 +101,8 @@ fn unusable_addresses(sandbox: &Sandbox) -> Result<()> {
     let _system = System::start(sandbox)?;
     let container = container_of(ALICE)?;
     // Elsewhere, the network address, the gateway, the broadcast address, another family's subnet.
-    for address in [
-        "10.86.0.9",
-        "10.87.0.0",
-        "10.87.0.1",
-        "10.87.255.255",
-        "fd99::1",
-        "127.0.0.1",
-    ] {
+    for address in ["10.86.0.9", "10.87.0.0", "10.87.0.1", "10.87.255.255", "fd99::1", "127.0.0.1"]
+    {
         let message = message("web", &[&format!("rootful0:ip={address}")], &[]);
         let attempt = || ALICE.attach(fd(&container)?.as_fd(), &message);
         ensure_refused("InvalidArgument", &[address, "10.87.0.0/16"], attempt)?;
@@ -157,22 +126,14 @@ fn nothing_without_grant(sandbox: &Sandbox) -> Result<()> {
     let container = container_of(MALLORY)?;
     let message = message("web", &["rootful0"], &[]);
     let attempt = || MALLORY.attach(fd(&container)?.as_fd(), &message);
-    ensure_refused(
-        "NotAuthorized",
-        &["mallory", "rootful0", "policy.d"],
-        attempt,
-    )?;
+    ensure_refused("NotAuthorized", &["mallory", "rootful0", "policy.d"], attempt)?;
     ensure_nothing_is_left()
 }
 
 fn ports_outside_the_grant(sandbox: &Sandbox) -> Result<()> {
     let _system = System::start(sandbox)?;
     let container = container_of(ALICE)?;
-    let cases = [
-        ("80:80", "80/tcp"),
-        ("1023:80/udp", "1023/udp"),
-        ("1020-1030:20-30", "1020/tcp"),
-    ];
+    let cases = [("80:80", "80/tcp"), ("1023:80/udp", "1023/udp"), ("1020-1030:20-30", "1020/tcp")];
     for (publish, port) in cases {
         let message = message("web", &["rootful0"], &[publish]);
         let attempt = || ALICE.attach(fd(&container)?.as_fd(), &message);
@@ -213,19 +174,13 @@ fn host_address_outside_the_grant(sandbox: &Sandbox) -> Result<()> {
     let attempt = || BOB.attach(fd(&others)?.as_fd(), &message("web", &["rootful0"], &[]));
     ensure_refused("NotAuthorized", &["bob"], attempt)?;
     ensure_nothing_is_left()?;
-    ALICE
-        .set_up(&container, "web", "-p 192.0.2.1:8080:80")
-        .map(|_| ())
+    ALICE.set_up(&container, "web", "-p 192.0.2.1:8080:80").map(|_| ())
 }
 
 fn root_needs_no_grant(sandbox: &Sandbox) -> Result<()> {
     let _system = System::start(sandbox)?;
     let container = container_of(MALLORY)?;
-    let attachment = ROOT.set_up(
-        &container,
-        "web",
-        "--network rootful0:ip=10.87.0.9 -p 80:80",
-    )?;
+    let attachment = ROOT.set_up(&container, "web", "--network rootful0:ip=10.87.0.9 -p 80:80")?;
     // It is hers nevertheless.
     ensure!(attachment.owner == MALLORY.uid(), "{attachment:?}");
     MALLORY.tear_down("web")?;
@@ -265,19 +220,13 @@ fn full_subnet(sandbox: &Sandbox) -> Result<()> {
     })?;
     let (first, second) = (container_of(ALICE)?, container_of(ALICE)?);
     let attachment = ROOT.set_up(&first, "web", "--network tiny")?;
-    ensure!(
-        attachment.interfaces[0].addresses == ["10.99.0.2/30"],
-        "{attachment:?}"
-    );
+    ensure!(attachment.interfaces[0].addresses == ["10.99.0.2/30"], "{attachment:?}");
     let attempt = || ROOT.attach(fd(&second)?.as_fd(), &message("other", &["tiny"], &[]));
     ensure_refused("AddressExhausted", &["10.99.0.0/30", "tiny"], attempt)?;
     // A lease that nobody uses is given away where there is no other address.
     ALICE.tear_down("web")?;
     let attachment = ROOT.set_up(&second, "other", "--network tiny")?;
-    ensure!(
-        attachment.interfaces[0].addresses == ["10.99.0.2/30"],
-        "{attachment:?}"
-    );
+    ensure!(attachment.interfaces[0].addresses == ["10.99.0.2/30"], "{attachment:?}");
     Ok(())
 }
 
@@ -285,10 +234,7 @@ fn detaching_others(sandbox: &Sandbox) -> Result<()> {
     let _system = System::start(sandbox)?;
     let container = container_of(ALICE)?;
     let attachment = ALICE.set_up(&container, "web", "")?;
-    let alices = DetachOptions {
-        owner: Some(ALICE.uid()),
-        ..DetachOptions::default()
-    };
+    let alices = DetachOptions { owner: Some(ALICE.uid()), ..DetachOptions::default() };
     for user in [BOB, MALLORY] {
         let attempt = || user.detach("web", &alices);
         ensure_refused("NotAuthorized", &["10001", "root"], attempt)?;
@@ -316,37 +262,17 @@ fn exit_codes(sandbox: &Sandbox) -> Result<()> {
         user.run(&all)
     };
     let cases = [
+        (2, set_up(ALICE, &alices_pid, "--name web -p 70000:80")?, "70000"),
         (
             2,
-            set_up(ALICE, &alices_pid, "--name web -p 70000:80")?,
-            "70000",
-        ),
-        (
-            2,
-            set_up(
-                ALICE,
-                &alices_pid,
-                "--name web --replace --network rootful0:ip=10.87.0.1",
-            )?,
+            set_up(ALICE, &alices_pid, "--name web --replace --network rootful0:ip=10.87.0.1")?,
             "10.87.0.1",
         ),
         (3, set_up(MALLORY, &mallorys_pid, "--name web")?, "mallory"),
-        (
-            3,
-            set_up(MALLORY, &alices_pid, "--name web")?,
-            "another user",
-        ),
-        (
-            4,
-            set_up(ALICE, &alices_pid, "--name web --network nosuch")?,
-            "nosuch",
-        ),
+        (3, set_up(MALLORY, &alices_pid, "--name web")?, "another user"),
+        (4, set_up(ALICE, &alices_pid, "--name web --network nosuch")?, "nosuch"),
         (4, ALICE.run(&["inspect", "nosuch"])?, "nosuch"),
-        (
-            5,
-            set_up(ALICE, &alices_pid, "--name web -p 8081:80")?,
-            "--replace",
-        ),
+        (5, set_up(ALICE, &alices_pid, "--name web -p 8081:80")?, "--replace"),
         (7, set_up(ALICE, "4194303", "--name web")?, "4194303"),
     ];
     for (code, answer, word) in cases {

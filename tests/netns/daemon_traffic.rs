@@ -16,43 +16,23 @@ use crate::daemon::{
 };
 
 pub(crate) const TESTS: &[Test] = &[
+    ("traffic::lan_client_is_seen_with_its_own_address", lan_client_is_seen),
+    ("traffic::host_reaches_published_ports_by_every_address", host_reaches_published_ports),
+    ("traffic::neighbours_reach_published_ports_through_the_host", neighbours_hairpin),
+    ("traffic::container_reaches_its_own_published_port", container_reaches_itself),
     (
-        "traffic::lan_client_is_seen_with_its_own_address",
-        lan_client_is_seen,
+        "traffic::container_reaches_itself_with_br_netfilter",
+        container_reaches_itself_with_br_netfilter,
     ),
-    (
-        "traffic::host_reaches_published_ports_by_every_address",
-        host_reaches_published_ports,
-    ),
-    (
-        "traffic::neighbours_reach_published_ports_through_the_host",
-        neighbours_hairpin,
-    ),
-    (
-        "traffic::container_reaches_its_own_published_port",
-        container_reaches_itself,
-    ),
-    (
-        "traffic::neighbours_see_each_other_directly",
-        neighbours_see_each_other,
-    ),
+    ("traffic::neighbours_see_each_other_directly", neighbours_see_each_other),
     ("traffic::port_range_is_published_port_by_port", port_range),
-    (
-        "traffic::port_on_one_host_address_is_on_no_other",
-        one_host_address,
-    ),
+    ("traffic::port_on_one_host_address_is_on_no_other", one_host_address),
     ("traffic::chosen_port_stays_the_same", chosen_port),
-    (
-        "traffic::port_of_one_protocol_is_not_one_of_another",
-        one_protocol,
-    ),
+    ("traffic::port_of_one_protocol_is_not_one_of_another", one_protocol),
     ("traffic::egress_is_seen_with_the_hosts_address", egress),
     ("traffic::unpublished_ports_are_out_of_reach", unpublished),
     ("traffic::forwards_end_with_the_attachment", forwards_end),
-    (
-        "traffic::loopback_services_of_the_host_are_out_of_reach",
-        loopback_services,
-    ),
+    ("traffic::loopback_services_of_the_host_are_out_of_reach", loopback_services),
     (SCTP, sctp),
 ];
 
@@ -84,10 +64,7 @@ fn host_reaches_published_ports(sandbox: &Sandbox) -> Result<()> {
         seen_by(address).context(address)?;
     }
     ensure_seen("127.0.0.1:8080", "10.87.0.1")?;
-    for address in [
-        "[2001:db8:1::1]:8080".to_owned(),
-        format!("[{gateway6}]:8080"),
-    ] {
+    for address in ["[2001:db8:1::1]:8080".to_owned(), format!("[{gateway6}]:8080")] {
         seen_by(&address).context(address)?;
     }
     // And without any forward.
@@ -108,12 +85,21 @@ fn neighbours_hairpin(sandbox: &Sandbox) -> Result<()> {
 }
 
 fn container_reaches_itself(sandbox: &Sandbox) -> Result<()> {
+    reach_oneself_with_bridge_netfilter(sandbox, "0")
+}
+
+/// With br_netfilter, which Docker loads, the frame is translated on the bridge and must go back where it came
+/// from.
+fn container_reaches_itself_with_br_netfilter(sandbox: &Sandbox) -> Result<()> {
+    reach_oneself_with_bridge_netfilter(sandbox, "1")
+}
+
+fn reach_oneself_with_bridge_netfilter(sandbox: &Sandbox, value: &str) -> Result<()> {
     let _system = System::start(sandbox)?;
-    // With br_netfilter the frame is translated on the bridge, which sends none back where it came from.
     for parameter in ["bridge-nf-call-iptables", "bridge-nf-call-ip6tables"] {
         let path = Path::new("/proc/sys/net/bridge").join(parameter);
         if path.exists() {
-            std::fs::write(path, "0")?;
+            std::fs::write(path, value)?;
         }
     }
     let web = Web::set_up(ALICE, "web", "-p 8080:80/tcp,udp")?;
@@ -134,9 +120,7 @@ fn neighbours_see_each_other(sandbox: &Sandbox) -> Result<()> {
         ensure_seen(&format!("{}:80", alices.ipv4), &bobs.ipv4)?;
         ensure_seen(&format!("[{}]:80", alices.ipv6), &bobs.ipv6)
     })?;
-    alices
-        .container
-        .run(|| ensure_seen(&format!("{}:80", bobs.ipv4), &alices.ipv4))
+    alices.container.run(|| ensure_seen(&format!("{}:80", bobs.ipv4), &alices.ipv4))
 }
 
 fn port_range(sandbox: &Sandbox) -> Result<()> {
@@ -185,12 +169,7 @@ fn one_host_address(sandbox: &Sandbox) -> Result<()> {
 fn chosen_port(sandbox: &Sandbox) -> Result<()> {
     let system = System::start(sandbox)?;
     let web = Web::set_up(ALICE, "web", "-p :80/tcp,udp -p 81")?;
-    let ports: Vec<_> = web
-        .attachment
-        .ports
-        .iter()
-        .map(|port| port.host_port)
-        .collect();
+    let ports: Vec<_> = web.attachment.ports.iter().map(|port| port.host_port).collect();
     let mut distinct = ports.clone();
     distinct.sort_unstable();
     distinct.dedup();
@@ -248,9 +227,7 @@ fn forwards_end(sandbox: &Sandbox) -> Result<()> {
     let system = System::start(sandbox)?;
     let web = Web::set_up(ALICE, "web", "-p 8080:80/tcp,udp")?;
     let _other = Web::set_up(BOB, "other", "-p 8081:80/tcp,udp")?;
-    system
-        .lan
-        .run(|| ensure_seen("192.0.2.1:8080", "192.0.2.100"))?;
+    system.lan.run(|| ensure_seen("192.0.2.1:8080", "192.0.2.100"))?;
     ALICE.tear_down("web")?;
     system.lan.run(|| ensure_silent("192.0.2.1:8080"))?;
     // Nor does it stay in the way of the next.
@@ -308,9 +285,7 @@ fn sctp_socket() -> rustix::io::Result<rustix::fd::OwnedFd> {
 fn gateway_ipv6() -> Result<String> {
     let shown = rootful_net_tests::namespace::run_json("ip -json -6 address show dev rootful0")?;
     let addresses = shown[0]["addr_info"].as_array().context("no addresses")?;
-    let global = addresses
-        .iter()
-        .find(|address| address["scope"] == "global");
+    let global = addresses.iter().find(|address| address["scope"] == "global");
     let address = global.and_then(|address| address["local"].as_str());
     Ok(address.context("no IPv6 address")?.to_owned())
 }

@@ -12,31 +12,16 @@ use crate::bridged::{Asker, Bridged, serve};
 use crate::ruleset::element;
 
 pub(crate) const TESTS: &[Test] = &[
-    (
-        "forwarding::published_port_answers_everybody",
-        published_port_answers_everybody,
-    ),
+    ("forwarding::published_port_answers_everybody", published_port_answers_everybody),
     (
         "forwarding::published_port_answers_with_br_netfilter",
         published_port_answers_with_br_netfilter,
     ),
-    (
-        "forwarding::own_address_goes_before_any",
-        own_address_goes_before_any,
-    ),
-    (
-        "forwarding::unpublished_is_out_of_reach",
-        unpublished_is_out_of_reach,
-    ),
-    (
-        "forwarding::containers_do_not_reach_the_loopback",
-        containers_do_not_reach_the_loopback,
-    ),
+    ("forwarding::own_address_goes_before_any", own_address_goes_before_any),
+    ("forwarding::unpublished_is_out_of_reach", unpublished_is_out_of_reach),
+    ("forwarding::containers_do_not_reach_the_loopback", containers_do_not_reach_the_loopback),
     ("forwarding::egress_is_masqueraded", egress_is_masqueraded),
-    (
-        "forwarding::internal_network_reaches_nothing",
-        internal_network_reaches_nothing,
-    ),
+    ("forwarding::internal_network_reaches_nothing", internal_network_reaches_nothing),
 ];
 
 fn published() -> Result<Vec<Element>> {
@@ -62,12 +47,7 @@ fn published_port_answers_everybody(sandbox: &Sandbox) -> Result<()> {
         (Asker::Neighbour, "[fd87::2]:80", Some("fd87::3")),
     ])?;
 
-    bridged.rules.apply(
-        &published()?
-            .into_iter()
-            .map(Change::DeleteElement)
-            .collect(),
-    )?;
+    bridged.rules.apply(&published()?.into_iter().map(Change::DeleteElement).collect())?;
     bridged.check(&[
         (Asker::Client, "192.0.2.1:8080", None),
         (Asker::Host, "127.0.0.1:8080", None),
@@ -94,11 +74,7 @@ fn published_port_answers_with_br_netfilter(sandbox: &Sandbox) -> Result<()> {
 
 const FROM_OUTSIDE_THE_BRIDGE: [(Asker, &str, Option<&str>); 6] = [
     (Asker::Client, "192.0.2.1:8080", Some("192.0.2.100")),
-    (
-        Asker::Client,
-        "[2001:db8:1::1]:8080",
-        Some("2001:db8:1::100"),
-    ),
+    (Asker::Client, "[2001:db8:1::1]:8080", Some("2001:db8:1::100")),
     (Asker::Host, "127.0.0.1:8080", Some("10.87.0.1")),
     (Asker::Host, "192.0.2.1:8080", Some("192.0.2.1")),
     (Asker::Host, "10.87.0.1:8080", Some("10.87.0.1")),
@@ -131,11 +107,7 @@ fn own_address_goes_before_any(sandbox: &Sandbox) -> Result<()> {
         // Nobody listens there.
         (Asker::Client, "192.0.2.1:8080", None),
         (Asker::Client, "10.87.0.1:8080", Some("192.0.2.100")),
-        (
-            Asker::Client,
-            "[2001:db8:1::1]:8081",
-            Some("2001:db8:1::100"),
-        ),
+        (Asker::Client, "[2001:db8:1::1]:8081", Some("2001:db8:1::100")),
         (Asker::Client, "[fd87::1]:8081", None),
     ])
 }
@@ -159,10 +131,7 @@ fn containers_do_not_reach_the_loopback(sandbox: &Sandbox) -> Result<()> {
         run("ip rule del pref 0")?;
         run("ip rule add pref 1 to 127.0.0.1 lookup 7")?;
         run("ip route add 127.0.0.1 via 10.87.0.1 table 7")?;
-        Ok(std::fs::write(
-            "/proc/sys/net/ipv4/conf/eth0/route_localnet",
-            "1",
-        )?)
+        Ok(std::fs::write("/proc/sys/net/ipv4/conf/eth0/route_localnet", "1")?)
     })?;
     bridged.check(&[(Asker::Container, "127.0.0.1:99", None)])?;
     // The one rule is what stops them.
@@ -174,11 +143,7 @@ fn egress_is_masqueraded(sandbox: &Sandbox) -> Result<()> {
     let bridged = Bridged::with(sandbox, Vec::new())?;
     bridged.check(&[
         (Asker::Container, "192.0.2.100:80", Some("192.0.2.1")),
-        (
-            Asker::Container,
-            "[2001:db8:1::100]:80",
-            Some("2001:db8:1::1"),
-        ),
+        (Asker::Container, "[2001:db8:1::100]:80", Some("2001:db8:1::1")),
     ])
 }
 

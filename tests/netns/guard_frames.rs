@@ -111,15 +111,8 @@ fn arp_packet(
 
 /// A datagram of mallory's own with another source MAC address.
 fn frame_from(s: &Stations, mac: Mac) -> Vec<Vec<u8>> {
-    let packet = ipv4(
-        s.mallory.ipv4,
-        Ipv4Addr::BROADCAST,
-        UDP,
-        &udp(1000, 1000, b"hello"),
-    );
-    [BROADCAST, s.victim.mac, s.gateway.mac]
-        .map(|to| ethernet(to, mac, IPV4, &packet))
-        .into()
+    let packet = ipv4(s.mallory.ipv4, Ipv4Addr::BROADCAST, UDP, &udp(1000, 1000, b"hello"));
+    [BROADCAST, s.victim.mac, s.gateway.mac].map(|to| ethernet(to, mac, IPV4, &packet)).into()
 }
 
 /// Mallory's own datagram, to be wrapped.
@@ -134,12 +127,7 @@ fn of_type(s: &Stations, ether_type: u16) -> Vec<Vec<u8>> {
 
 /// A frame of a type to one of the groups 01:80:c2:00:00:0x.
 fn to_bridge_group(s: &Stations, group: u8, ether_type: u16) -> Vec<Vec<u8>> {
-    vec![ethernet(
-        [1, 0x80, 0xc2, 0, 0, group],
-        s.mallory.mac,
-        ether_type,
-        &[0x55; 46],
-    )]
+    vec![ethernet([1, 0x80, 0xc2, 0, 0, group], s.mallory.mac, ether_type, &[0x55; 46])]
 }
 
 /// An IPv4 header with an option that does nothing, put around a payload.

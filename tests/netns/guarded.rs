@@ -76,16 +76,8 @@ impl Host {
             );
             catalogue.insert(Network::from_json(&text)?)?;
         }
-        let (ledger, key) = (
-            Ledger::new(Leases::default()),
-            AddressKey::from_bytes([7; 32]),
-        );
-        Ok(Self {
-            kernel: Kernel::open()?,
-            catalogue,
-            ledger,
-            key,
-        })
+        let (ledger, key) = (Ledger::new(Leases::default()), AddressKey::from_bytes([7; 32]));
+        Ok(Self { kernel: Kernel::open()?, catalogue, ledger, key })
     }
 
     /// Attaches a container as the daemon does.
@@ -96,37 +88,21 @@ impl Host {
         network: &str,
         publish: &[&str],
     ) -> Result<Attachment> {
-        let publish = publish
-            .iter()
-            .map(|text| Ok(text.parse()?))
-            .collect::<Result<Vec<_>>>()?;
+        let publish = publish.iter().map(|text| Ok(text.parse()?)).collect::<Result<Vec<_>>>()?;
         let networks = vec![network.parse()?];
         let request = AttachRequest::new(name.parse()?, None, networks, &publish, Vec::new())?;
-        let root = Caller {
-            uid: 0,
-            user_name: None,
-            groups: Vec::new(),
-        };
+        let root = Caller { uid: 0, user_name: None, groups: Vec::new() };
         let (policy, usage) = (Policy::default(), Usage::default());
-        let world = World {
-            catalogue: &self.catalogue,
-            ledger: &self.ledger,
-            key: &self.key,
-        };
+        let world = World { catalogue: &self.catalogue, ledger: &self.ledger, key: &self.key };
         let query = planner::attach_query(world, owner, &request)?;
         let decision = authorize(&policy, &root, owner, usage, request, Consent::NotAsked)?;
-        let Decision::Allowed(authorized) = decision else {
-            bail!("root needs no grant")
-        };
+        let Decision::Allowed(authorized) = decision else { bail!("root needs no grant") };
         let namespace = Namespace::verify(container.namespace().fd()?)?;
         let observed = self.kernel.observe(&query, Some(&namespace))?;
         let id = namespace.id();
         let decision = planner::attach(world, &observed, id, &authorized, OnConflict::Refuse)?;
-        let AttachDecision::Change(change) = decision else {
-            bail!("it is attached already")
-        };
-        self.kernel
-            .carry_out(&change.plan.steps, Some(&namespace))?;
+        let AttachDecision::Change(change) = decision else { bail!("it is attached already") };
+        self.kernel.carry_out(&change.plan.steps, Some(&namespace))?;
         let attachment = change.attached.context("somebody is attached")?;
         self.ledger.insert(attachment.clone());
         Ok(attachment)
@@ -138,11 +114,7 @@ impl Host {
         attachment: &Attachment,
     ) -> Result<rootful_net_core::plan::Plan> {
         let observed = self.kernel.observe(&planner::detach_query(), None)?;
-        let world = World {
-            catalogue: &self.catalogue,
-            ledger: &self.ledger,
-            key: &self.key,
-        };
+        let world = World { catalogue: &self.catalogue, ledger: &self.ledger, key: &self.key };
         let change = planner::detach(world, &observed, attachment);
         self.kernel.carry_out(&change.plan.steps, None)?;
         self.ledger.remove(attachment.id());
@@ -180,18 +152,11 @@ impl Shared {
         leave_frames_alone()?;
         let (mallory, victim) = (Container::of(MALLORY)?, Container::of(VICTIM)?);
         let hostile = host.attach(&mallory, (MALLORY, "mallory"), "shared", &[])?;
-        let victims = host.attach(
-            &victim,
-            (VICTIM, "victim"),
-            "shared",
-            &["8080:80", "8080:80/udp"],
-        )?;
+        let victims =
+            host.attach(&victim, (VICTIM, "victim"), "shared", &["8080:80", "8080:80/udp"])?;
         let gateway = gateway("shared0")?;
-        let stations = Stations {
-            mallory: station(&hostile)?,
-            victim: station(&victims)?,
-            gateway,
-        };
+        let stations =
+            Stations { mallory: station(&hostile)?, victim: station(&victims)?, gateway };
         let port = hostile.interfaces()[0].veth.host_link.to_string();
         let mut shared = Self {
             host,
@@ -229,10 +194,7 @@ impl Shared {
     /// Takes the guard away, and with it what the bridge does by itself.
     pub(crate) fn drop_guard(&self) -> Result<()> {
         run("nft delete table bridge rootful_net")?;
-        run(&format!(
-            "bridge link set dev {} locked off learning on flood on",
-            self.port
-        ))?;
+        run(&format!("bridge link set dev {} locked off learning on flood on", self.port))?;
         Ok(())
     }
 
@@ -247,10 +209,7 @@ impl Shared {
         let victim = self.victim.run(|| PacketSocket::on("eth0"))?;
         let marks: Vec<_> = frames.iter().map(|_| self.mark()).collect();
         let fence = self.mark();
-        let marked = frames
-            .iter()
-            .zip(&marks)
-            .map(|(frame, mark)| [frame, &mark[..]].concat());
+        let marked = frames.iter().zip(&marks).map(|(frame, mark)| [frame, &mark[..]].concat());
         let marked: Vec<_> = marked.collect();
         let last = self.stations.harmless(&fence);
         self.mallory.run(|| {
@@ -259,15 +218,11 @@ impl Shared {
             // Behind them one that arrives: what has not come when it has, does not come.
             PacketSocket::on(&self.way_out)?.send(&last)
         })?;
-        let at_victim = victim
-            .frames_until(&fence, DEADLINE)
-            .context("the victim's")?;
+        let at_victim = victim.frames_until(&fence, DEADLINE).context("the victim's")?;
         let at_host = host.frames_until(&fence, DEADLINE)?;
         let seen = |frames: &[Vec<u8>], mark: &[u8]| frames.iter().any(|frame| has(frame, mark));
-        let reach = |mark: &Mark| Reach {
-            victim: seen(&at_victim, mark),
-            host: seen(&at_host, mark),
-        };
+        let reach =
+            |mark: &Mark| Reach { victim: seen(&at_victim, mark), host: seen(&at_host, mark) };
         Ok(marks.iter().map(reach).collect())
     }
 
@@ -276,10 +231,7 @@ impl Shared {
         self.ensure_silent(frames)?;
         self.drop_guard()?;
         for (frame, reach) in frames.iter().zip(self.reach(frames)?) {
-            ensure!(
-                reach.victim || reach.host,
-                "the control does not arrive: {frame:02x?}"
-            );
+            ensure!(reach.victim || reach.host, "the control does not arrive: {frame:02x?}");
         }
         Ok(())
     }
@@ -371,15 +323,11 @@ struct HostCapture {
 impl HostCapture {
     fn open() -> Result<Self> {
         let sockets = ETHER_TYPES.iter().map(|kind| PacketSocket::of_type(*kind));
-        Ok(Self {
-            sockets: sockets.collect::<Result<_>>()?,
-        })
+        Ok(Self { sockets: sockets.collect::<Result<_>>()? })
     }
 
     fn frames_until(&self, fence: &[u8], deadline: Duration) -> Result<Vec<Vec<u8>>> {
-        let [ipv4, others @ ..] = self.sockets.as_slice() else {
-            bail!("IPv4 is a type")
-        };
+        let [ipv4, others @ ..] = self.sockets.as_slice() else { bail!("IPv4 is a type") };
         let mut frames = ipv4.frames_until(fence, deadline).context("the host's")?;
         for socket in others {
             frames.extend(socket.frames()?);
@@ -407,16 +355,8 @@ pub(crate) fn station(attachment: &Attachment) -> Result<Station> {
     else {
         bail!("not an address of each family");
     };
-    let link_local = interface
-        .setup
-        .link_local
-        .context("no link-local address")?;
-    Ok(Station {
-        mac: interface.mac().octets(),
-        ipv4,
-        ipv6,
-        link_local,
-    })
+    let link_local = interface.setup.link_local.context("no link-local address")?;
+    Ok(Station { mac: interface.mac().octets(), ipv4, ipv6, link_local })
 }
 
 fn gateway(bridge: &str) -> Result<Station> {
@@ -425,10 +365,5 @@ fn gateway(bridge: &str) -> Result<Station> {
     let mac: rootful_net_core::mac::MacAddress = text(&shown[0]["address"])?.parse()?;
     let local = |index: usize| text(&shown[0]["addr_info"][index]["local"]);
     let (ipv4, ipv6, link_local) = (local(0)?.parse()?, local(1)?.parse()?, local(2)?.parse()?);
-    Ok(Station {
-        mac: mac.octets(),
-        ipv4,
-        ipv6,
-        link_local,
-    })
+    Ok(Station { mac: mac.octets(), ipv4, ipv6, link_local })
 }

@@ -10,10 +10,7 @@ use rootful_net_tests::sandbox::Sandbox;
 use rootful_net_tests::traffic::{Server, ask_tcp, ask_tcp_within, ask_udp, ask_udp_within};
 
 pub(crate) const TESTS: &[Test] = &[
-    (
-        "lan::client_and_host_talk_and_see_each_others_addresses",
-        client_and_host_talk,
-    ),
+    ("lan::client_and_host_talk_and_see_each_others_addresses", client_and_host_talk),
     ("lan::nobody_answers_where_nobody_listens", nobody_answers),
 ];
 

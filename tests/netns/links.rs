@@ -17,32 +17,17 @@ use crate::attaching::{
 };
 
 pub(crate) const TESTS: &[Test] = &[
-    (
-        "links::veth_has_what_was_asked_for_on_both_ends",
-        veth_has_what_was_asked_for,
-    ),
-    (
-        "links::no_address_is_tentative_when_the_plan_is_done",
-        no_address_is_tentative,
-    ),
-    (
-        "links::host_and_container_talk_at_once",
-        host_and_container_talk_at_once,
-    ),
-    (
-        "links::removing_what_is_gone_is_no_error",
-        removing_what_is_gone,
-    ),
+    ("links::veth_has_what_was_asked_for_on_both_ends", veth_has_what_was_asked_for),
+    ("links::no_address_is_tentative_when_the_plan_is_done", no_address_is_tentative),
+    ("links::host_and_container_talk_at_once", host_and_container_talk_at_once),
+    ("links::removing_what_is_gone_is_no_error", removing_what_is_gone),
     ("links::attachments_are_timed", attachments_are_timed),
 ];
 
 fn veth_has_what_was_asked_for(_: &Sandbox) -> anyhow::Result<()> {
     let (_kernel, container) = attached()?;
     let host = show("rn0000000002")?;
-    ensure!(
-        is_up(&host) && host["master"] == "rootful0" && host["mtu"] == 1400,
-        "{host:#}"
-    );
+    ensure!(is_up(&host) && host["master"] == "rootful0" && host["mtu"] == 1400, "{host:#}");
     ensure!(host["ifalias"] == "rootful-net attachment 2", "{host:#}");
     ensure!(addresses(&host).is_empty(), "{host:#}");
     ensure!(generation_mode("rn0000000002")? == "none");
@@ -50,24 +35,15 @@ fn veth_has_what_was_asked_for(_: &Sandbox) -> anyhow::Result<()> {
         let link = show("eth0")?;
         ensure!(is_up(&link) && link["mtu"] == 1400, "{link:#}");
         ensure!(link["address"] == "02:00:00:01:00:02", "{link:#}");
-        ensure!(
-            link["addr_info"][0]["broadcast"] == "10.87.255.255",
-            "{link:#}"
-        );
+        ensure!(link["addr_info"][0]["broadcast"] == "10.87.255.255", "{link:#}");
         let expected = ["10.87.0.2/16", "fd00:87::2/64", "fe80::2/64"];
         ensure!(addresses(&link) == expected, "{link:#}");
         ensure!(generation_mode("eth0")? == "none");
         ensure!(is_up(&show("lo")?));
         let route = |family| run_json(&format!("ip -json {family} route show default"));
         let (ipv4, ipv6) = (route("-4")?, route("-6")?);
-        ensure!(
-            ipv4[0]["gateway"] == "10.87.0.1" && ipv4[0]["dev"] == "eth0",
-            "{ipv4:#}"
-        );
-        ensure!(
-            ipv6[0]["gateway"] == "fd00:87::1" && ipv6[0]["dev"] == "eth0",
-            "{ipv6:#}"
-        );
+        ensure!(ipv4[0]["gateway"] == "10.87.0.1" && ipv4[0]["dev"] == "eth0", "{ipv4:#}");
+        ensure!(ipv6[0]["gateway"] == "fd00:87::1" && ipv6[0]["dev"] == "eth0", "{ipv6:#}");
         // /proc/sys/net is that of the reading thread.
         let accept_ra = std::fs::read_to_string("/proc/sys/net/ipv6/conf/eth0/accept_ra")?;
         ensure!(accept_ra == "0\n", "{accept_ra}");
@@ -111,9 +87,8 @@ fn attachments_are_timed(_: &Sandbox) -> anyhow::Result<()> {
     const COUNT: u16 = 60;
     let mut kernel = Kernel::open()?;
     kernel.carry_out(&[Step::CreateBridge(bridge())], None)?;
-    let namespaces: Vec<_> = (0..COUNT)
-        .map(|_| NetworkNamespace::new())
-        .collect::<Result<_, _>>()?;
+    let namespaces: Vec<_> =
+        (0..COUNT).map(|_| NetworkNamespace::new()).collect::<Result<_, _>>()?;
     let mut steps: [Vec<u128>; 3] = Default::default();
     let mut whole = Vec::new();
     for (number, namespace) in (2..).zip(&namespaces) {

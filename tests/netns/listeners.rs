@@ -12,18 +12,9 @@ use rootful_net_tests::sandbox::Sandbox;
 use rustix::net::{AddressFamily, SocketType, sockopt};
 
 pub(crate) const TESTS: &[Test] = &[
-    (
-        "listeners::are_those_that_wait",
-        listeners_are_those_that_wait,
-    ),
-    (
-        "listeners::none_in_a_fresh_namespace",
-        none_in_a_fresh_namespace,
-    ),
-    (
-        "listeners::are_all_seen_among_many",
-        all_are_seen_among_many,
-    ),
+    ("listeners::are_those_that_wait", listeners_are_those_that_wait),
+    ("listeners::none_in_a_fresh_namespace", none_in_a_fresh_namespace),
+    ("listeners::are_all_seen_among_many", all_are_seen_among_many),
 ];
 
 fn none_in_a_fresh_namespace(_: &Sandbox) -> Result<()> {
@@ -34,20 +25,10 @@ fn none_in_a_fresh_namespace(_: &Sandbox) -> Result<()> {
 fn listeners_are_those_that_wait(_: &Sandbox) -> Result<()> {
     run("ip address add 192.0.2.1/24 dev lo")?;
     run("ip address add 2001:db8::1/64 dev lo nodad")?;
-    let waiting = [
-        "0.0.0.0:1001",
-        "192.0.2.1:1002",
-        "[2001:db8::1]:1003",
-        "[::ffff:192.0.2.1]:1006",
-    ];
-    let tcp = waiting
-        .iter()
-        .map(TcpListener::bind)
-        .collect::<Result<Vec<_>, _>>()?;
-    let udp = waiting
-        .iter()
-        .map(UdpSocket::bind)
-        .collect::<Result<Vec<_>, _>>()?;
+    let waiting =
+        ["0.0.0.0:1001", "192.0.2.1:1002", "[2001:db8::1]:1003", "[::ffff:192.0.2.1]:1006"];
+    let tcp = waiting.iter().map(TcpListener::bind).collect::<Result<Vec<_>, _>>()?;
+    let udp = waiting.iter().map(UdpSocket::bind).collect::<Result<Vec<_>, _>>()?;
     let _any6 = (any_ipv6(1004, false)?, any_ipv6(1005, true)?);
 
     // None of these takes anything from a newcomer.
@@ -66,21 +47,13 @@ fn listeners_are_those_that_wait(_: &Sandbox) -> Result<()> {
         ("[::]:1005", false),
         ("192.0.2.1:1006", false),
     ];
-    let expected = [Protocol::Tcp, Protocol::Udp]
-        .into_iter()
-        .flat_map(|protocol| {
-            expected.map(|(address, dual_stack)| {
-                let address: SocketAddr = address.parse().expect("valid");
-                let port = Port::new(address.port()).expect("not 0");
-                Listener {
-                    protocol,
-                    address: address.ip(),
-                    dual_stack,
-                    port,
-                    uid: 0,
-                }
-            })
-        });
+    let expected = [Protocol::Tcp, Protocol::Udp].into_iter().flat_map(|protocol| {
+        expected.map(|(address, dual_stack)| {
+            let address: SocketAddr = address.parse().expect("valid");
+            let port = Port::new(address.port()).expect("not 0");
+            Listener { protocol, address: address.ip(), dual_stack, port, uid: 0 }
+        })
+    });
     assert_eq!(found, expected.collect::<Vec<_>>());
     assert_eq!(udp.len(), 4);
     Ok(())
@@ -105,14 +78,9 @@ fn all_are_seen_among_many(_: &Sandbox) -> Result<()> {
     let sockets = (0..500)
         .map(|_| UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)))
         .collect::<Result<Vec<_>, _>>()?;
-    let mut expected = sockets
-        .iter()
-        .map(|socket| Ok(socket.local_addr()?.port()))
-        .collect::<Result<Vec<_>>>()?;
-    let mut found: Vec<_> = listeners()?
-        .iter()
-        .map(|listener| listener.port.get())
-        .collect();
+    let mut expected =
+        sockets.iter().map(|socket| Ok(socket.local_addr()?.port())).collect::<Result<Vec<_>>>()?;
+    let mut found: Vec<_> = listeners()?.iter().map(|listener| listener.port.get()).collect();
     expected.sort_unstable();
     found.sort_unstable();
     assert_eq!(found, expected);

@@ -16,45 +16,19 @@ const ALICE: u32 = 1000;
 const BOB: u32 = 1001;
 
 pub(crate) const TESTS: &[Test] = &[
-    (
-        "namespace::what_is_no_network_namespace_is_refused_by_what_it_is",
-        refused_by_what_it_is,
-    ),
-    (
-        "namespace::path_only_descriptor_is_refused",
-        path_only_descriptor,
-    ),
-    (
-        "namespace::hosts_own_namespace_is_refused_for_everybody",
-        hosts_own_namespace,
-    ),
-    (
-        "namespace::user_attaches_own_container_and_not_anothers",
-        own_and_anothers,
-    ),
-    (
-        "namespace::nested_user_namespace_belongs_to_the_outermost_user",
-        nested_user_namespace,
-    ),
-    (
-        "namespace::namespace_of_root_is_for_root",
-        namespace_of_root,
-    ),
-    (
-        "namespace::mounted_namespace_is_the_same_one",
-        mounted_namespace,
-    ),
-    (
-        "namespace::work_inside_leaves_the_caller_outside",
-        work_inside,
-    ),
+    ("namespace::what_is_no_network_namespace_is_refused_by_what_it_is", refused_by_what_it_is),
+    ("namespace::path_only_descriptor_is_refused", path_only_descriptor),
+    ("namespace::hosts_own_namespace_is_refused_for_everybody", hosts_own_namespace),
+    ("namespace::user_attaches_own_container_and_not_anothers", own_and_anothers),
+    ("namespace::nested_user_namespace_belongs_to_the_outermost_user", nested_user_namespace),
+    ("namespace::namespace_of_root_is_for_root", namespace_of_root),
+    ("namespace::mounted_namespace_is_the_same_one", mounted_namespace),
+    ("namespace::work_inside_leaves_the_caller_outside", work_inside),
 ];
 
 fn open(path: impl AsRef<std::path::Path>) -> anyhow::Result<OwnedFd> {
     let path = path.as_ref();
-    Ok(File::open(path)
-        .with_context(|| path.display().to_string())?
-        .into())
+    Ok(File::open(path).with_context(|| path.display().to_string())?.into())
 }
 
 fn verify(container: &Container) -> anyhow::Result<Namespace> {
@@ -75,13 +49,8 @@ fn refused_by_what_it_is(_: &Sandbox) -> anyhow::Result<()> {
         (file("uts")?, "is a UTS namespace"),
     ];
     for (fd, expected) in cases {
-        let error = Namespace::verify(fd)
-            .err()
-            .context("taken for a network namespace")?;
-        ensure!(
-            error.to_string().contains(expected),
-            "{error}, not: {expected}"
-        );
+        let error = Namespace::verify(fd).err().context("taken for a network namespace")?;
+        ensure!(error.to_string().contains(expected), "{error}, not: {expected}");
     }
     Ok(())
 }
@@ -91,10 +60,7 @@ fn path_only_descriptor(_: &Sandbox) -> anyhow::Result<()> {
     let flags = OFlags::PATH | OFlags::CLOEXEC;
     let fd = rustix::fs::open(container.netns_path(), flags, Mode::empty())?;
     let outcome = Namespace::verify(fd);
-    ensure!(
-        matches!(outcome, Err(NamespaceError::PathOnly)),
-        "{outcome:?}"
-    );
+    ensure!(matches!(outcome, Err(NamespaceError::PathOnly)), "{outcome:?}");
     Ok(())
 }
 
@@ -102,9 +68,7 @@ fn hosts_own_namespace(_: &Sandbox) -> anyhow::Result<()> {
     let namespace = Namespace::verify(open("/proc/thread-self/ns/net")?)?;
     ensure!(namespace.ownership() == Ownership::Host, "{namespace:?}");
     for caller in [0, ALICE] {
-        let refused = may_attach(caller, namespace.ownership())
-            .err()
-            .context("attached")?;
+        let refused = may_attach(caller, namespace.ownership()).err().context("attached")?;
         ensure!(refused.to_string().contains("host's own"), "{refused}");
     }
     Ok(())
@@ -126,19 +90,13 @@ fn own_and_anothers(_: &Sandbox) -> anyhow::Result<()> {
 
 fn nested_user_namespace(_: &Sandbox) -> anyhow::Result<()> {
     let namespace = verify(&Container::nested_of(ALICE)?)?;
-    ensure!(
-        namespace.ownership() == Ownership::User(ALICE),
-        "{namespace:?}"
-    );
+    ensure!(namespace.ownership() == Ownership::User(ALICE), "{namespace:?}");
     Ok(())
 }
 
 fn namespace_of_root(_: &Sandbox) -> anyhow::Result<()> {
     let namespace = Namespace::verify(NetworkNamespace::new()?.fd()?)?;
-    ensure!(
-        namespace.ownership() == Ownership::InitialUserNamespace,
-        "{namespace:?}"
-    );
+    ensure!(namespace.ownership() == Ownership::InitialUserNamespace, "{namespace:?}");
     ensure!(may_attach(0, namespace.ownership()).map(Owner::uid) == Ok(0));
     ensure!(may_attach(ALICE, namespace.ownership()).is_err());
     // Root's rootless containers are in a user namespace all the same.
@@ -151,10 +109,7 @@ fn mounted_namespace(_: &Sandbox) -> anyhow::Result<()> {
     let container = Container::of(ALICE)?;
     let mount_point = tempfile::NamedTempFile::new()?;
     rustix::mount::mount_bind(container.netns_path(), mount_point.path())?;
-    let (direct, mounted) = (
-        verify(&container)?,
-        Namespace::verify(open(mount_point.path())?)?,
-    );
+    let (direct, mounted) = (verify(&container)?, Namespace::verify(open(mount_point.path())?)?);
     rustix::mount::unmount(mount_point.path(), rustix::mount::UnmountFlags::DETACH)?;
     ensure!(direct.id() == mounted.id(), "{direct:?} {mounted:?}");
     ensure!(mounted.ownership() == Ownership::User(ALICE), "{mounted:?}");
@@ -167,16 +122,8 @@ fn work_inside(_: &Sandbox) -> anyhow::Result<()> {
     let namespace = verify(&container)?;
     let before = here()?;
     let inside = namespace.run(here)??;
-    ensure!(
-        inside == std::fs::read_link(container.netns_path())?,
-        "{}",
-        inside.display()
-    );
-    ensure!(
-        before == here()? && before != inside,
-        "{}",
-        before.display()
-    );
+    ensure!(inside == std::fs::read_link(container.netns_path())?, "{}", inside.display());
+    ensure!(before == here()? && before != inside, "{}", before.display());
     // Also when the work panics.
     let panicking =
         std::panic::AssertUnwindSafe(|| namespace.run(|| std::panic::resume_unwind(Box::new(()))));

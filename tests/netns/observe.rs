@@ -22,42 +22,15 @@ const DEADLINE: Duration = Duration::from_secs(20);
 pub(crate) const TESTS: &[Test] = &[
     ("observe::links_are_found_by_name", links_are_found_by_name),
     ("observe::own_links_are_listed_and_no_others", own_links),
-    (
-        "observe::links_inside_are_listed_whatever_they_are_called",
-        links_inside,
-    ),
-    (
-        "observe::routes_and_addresses_are_listed_without_defaults",
-        routes,
-    ),
-    (
-        "observe::missing_kernel_parameter_is_no_error",
-        missing_parameter,
-    ),
-    (
-        "observe::kernel_parameter_is_set_for_this_namespace",
-        parameter_is_set,
-    ),
-    (
-        "observe::unknown_kernel_parameter_is_named_when_set",
-        unknown_parameter,
-    ),
-    (
-        "observe::links_that_accept_router_advertisements_are_listed",
-        router_advertisements,
-    ),
-    (
-        "observe::nothing_is_observed_that_was_not_asked_for",
-        nothing_unasked,
-    ),
-    (
-        "events::dead_container_takes_its_veth_along_and_that_is_told",
-        dead_container,
-    ),
-    (
-        "events::other_links_and_leaving_ports_are_not_told",
-        other_links,
-    ),
+    ("observe::links_inside_are_listed_whatever_they_are_called", links_inside),
+    ("observe::routes_and_addresses_are_listed_without_defaults", routes),
+    ("observe::missing_kernel_parameter_is_no_error", missing_parameter),
+    ("observe::kernel_parameter_is_set_for_this_namespace", parameter_is_set),
+    ("observe::unknown_kernel_parameter_is_named_when_set", unknown_parameter),
+    ("observe::links_that_accept_router_advertisements_are_listed", router_advertisements),
+    ("observe::nothing_is_observed_that_was_not_asked_for", nothing_unasked),
+    ("events::dead_container_takes_its_veth_along_and_that_is_told", dead_container),
+    ("events::other_links_and_leaving_ports_are_not_told", other_links),
     ("events::lost_events_are_told", lost_events),
 ];
 
@@ -67,41 +40,20 @@ fn links_are_found_by_name(_: &Sandbox) -> anyhow::Result<()> {
     kernel.carry_out(&[Step::CreateBridge(bridge())], None)?;
     kernel.carry_out(&attach(2), Some(&verify(&container)?))?;
     let names = ["rootful0", "rn0000000002", "absent0"];
-    let links = names
-        .iter()
-        .map(|name| name.parse())
-        .collect::<Result<_, _>>()?;
-    let observed = kernel.observe(
-        &Query {
-            links,
-            ..Query::default()
-        },
-        None,
-    )?;
+    let links = names.iter().map(|name| name.parse()).collect::<Result<_, _>>()?;
+    let observed = kernel.observe(&Query { links, ..Query::default() }, None)?;
     ensure!(observed.links.len() == 2, "{observed:?}");
     let (bridge, veth) = (&observed.links["rootful0"], &observed.links["rn0000000002"]);
-    ensure!(
-        bridge.kind == LinkKind::Bridge && bridge.up && bridge.master.is_none(),
-        "{bridge:?}"
-    );
-    ensure!(
-        bridge.alias.as_deref() == Some("rootful-net network rootful0"),
-        "{bridge:?}"
-    );
-    ensure!(
-        veth.kind == LinkKind::Veth && veth.master == Some(bridge.index),
-        "{veth:?}"
-    );
+    ensure!(bridge.kind == LinkKind::Bridge && bridge.up && bridge.master.is_none(), "{bridge:?}");
+    ensure!(bridge.alias.as_deref() == Some("rootful-net network rootful0"), "{bridge:?}");
+    ensure!(veth.kind == LinkKind::Veth && veth.master == Some(bridge.index), "{veth:?}");
     Ok(())
 }
 
 fn own_links(_: &Sandbox) -> anyhow::Result<()> {
     run("ip link add other0 type veth peer name rn0")?;
     run("ip link add br0 type bridge")?;
-    let query = Query {
-        own_links: true,
-        ..Query::default()
-    };
+    let query = Query { own_links: true, ..Query::default() };
     let observed = Kernel::open()?.observe(&query, None)?;
     let names: Vec<_> = observed.links.keys().collect();
     ensure!(names == ["br0", "rn0"], "{names:?}");
@@ -113,24 +65,14 @@ fn links_inside(_: &Sandbox) -> anyhow::Result<()> {
     container.run(|| {
         let alias = OsStr::from_bytes(b"\xff\xfe\n");
         let mut command = Command::new("ip");
-        let status = command
-            .args(["link", "set", "lo", "alias"])
-            .arg(alias)
-            .status()?;
+        let status = command.args(["link", "set", "lo", "alias"]).arg(alias).status()?;
         ensure!(status.success(), "{status}");
         run("ip link add eth0 type veth peer name eth1")
     })?;
     let observed = Kernel::open()?.observe(&Query::default(), Some(&verify(&container)?))?;
-    let names: Vec<_> = observed
-        .namespace_links
-        .iter()
-        .map(|link| link.name.as_str())
-        .collect();
+    let names: Vec<_> = observed.namespace_links.iter().map(|link| link.name.as_str()).collect();
     ensure!(names == ["lo", "eth1", "eth0"], "{observed:?}");
-    ensure!(
-        observed.namespace_links[0].kind == LinkKind::Loopback,
-        "{observed:?}"
-    );
+    ensure!(observed.namespace_links[0].kind == LinkKind::Loopback, "{observed:?}");
     ensure!(observed.links.is_empty(), "{observed:?}");
     Ok(())
 }
@@ -150,10 +92,7 @@ fn routes(_: &Sandbox) -> anyhow::Result<()> {
     run("ip route add 2001:db8:9::/48 via 2001:db8::fe table 100")?;
     run("ip route add 10.8.0.0/16 nexthop via 192.0.2.253 nexthop via 192.0.2.254")?;
     run("ip route add unreachable 10.0.0.0/8")?;
-    let query = Query {
-        routes: true,
-        ..Query::default()
-    };
+    let query = Query { routes: true, ..Query::default() };
     let observed = Kernel::open()?.observe(&query, None)?;
     let text =
         |route: &rootful_net_core::observed::Route| format!("{} {}", route.destination, route.link);
@@ -177,13 +116,7 @@ fn routes(_: &Sandbox) -> anyhow::Result<()> {
 fn missing_parameter(_: &Sandbox) -> anyhow::Result<()> {
     let absent = Sysctl::ipv4_link(&"absent0".parse()?, "forwarding");
     let sysctls = [Sysctl::ipv4_forwarding(), absent].into();
-    let observed = Kernel::open()?.observe(
-        &Query {
-            sysctls,
-            ..Query::default()
-        },
-        None,
-    )?;
+    let observed = Kernel::open()?.observe(&Query { sysctls, ..Query::default() }, None)?;
     let expected = [(Sysctl::ipv4_forwarding(), "0".to_owned())].into();
     ensure!(observed.sysctls == expected, "{observed:?}");
     Ok(())
@@ -194,10 +127,7 @@ fn parameter_is_set(_: &Sandbox) -> anyhow::Result<()> {
     let outside = || rootful_net_tests::namespace::NetworkNamespace::open("/proc/self/ns/net");
     let read = || Ok(std::fs::read_to_string("/proc/sys/net/ipv4/ip_forward")?);
     let before = outside()?.run(read)?;
-    let step = Step::SetSysctl {
-        sysctl: Sysctl::ipv4_forwarding(),
-        value: "1".to_owned(),
-    };
+    let step = Step::SetSysctl { sysctl: Sysctl::ipv4_forwarding(), value: "1".to_owned() };
     kernel.carry_out(&[step.clone(), step], None)?;
     ensure!(read()? == "1\n");
     ensure!(outside()?.run(read)? == before);
@@ -206,14 +136,8 @@ fn parameter_is_set(_: &Sandbox) -> anyhow::Result<()> {
 
 fn unknown_parameter(_: &Sandbox) -> anyhow::Result<()> {
     let sysctl = Sysctl::ipv6_link(&"absent0".parse()?, "accept_ra");
-    let step = Step::SetSysctl {
-        sysctl,
-        value: "0".to_owned(),
-    };
-    let error = Kernel::open()?
-        .apply(&step, None)
-        .err()
-        .context("it was set")?;
+    let step = Step::SetSysctl { sysctl, value: "0".to_owned() };
+    let error = Kernel::open()?.apply(&step, None).err().context("it was set")?;
     let expected = "cannot set kernel parameter net/ipv6/conf/absent0/accept_ra to 0";
     ensure!(error.to_string() == expected, "{error}");
     Ok(())
@@ -225,16 +149,9 @@ fn router_advertisements(_: &Sandbox) -> anyhow::Result<()> {
     }
     std::fs::write("/proc/sys/net/ipv6/conf/a1/accept_ra", "0")?;
     std::fs::write("/proc/sys/net/ipv6/conf/a2/accept_ra", "2")?;
-    let query = Query {
-        router_advertisements: true,
-        ..Query::default()
-    };
+    let query = Query { router_advertisements: true, ..Query::default() };
     let observed = Kernel::open()?.observe(&query, None)?;
-    let names: Vec<_> = observed
-        .links_accepting_ra
-        .iter()
-        .map(AsRef::as_ref)
-        .collect();
+    let names: Vec<_> = observed.links_accepting_ra.iter().map(AsRef::as_ref).collect();
     ensure!(names == ["a0", "a3"], "{names:?}");
     Ok(())
 }
@@ -285,9 +202,7 @@ fn lost_events(_: &Sandbox) -> anyhow::Result<()> {
         // Changes of a link are told while it is up.
         run("ip link set other0 up")?;
         let commands = tempfile::NamedTempFile::new()?;
-        let lines: String = (0..20_000)
-            .map(|n| format!("link set other0 alias {n}\n"))
-            .collect();
+        let lines: String = (0..20_000).map(|n| format!("link set other0 alias {n}\n")).collect();
         std::fs::write(commands.path(), lines)?;
         run(&format!("ip -batch {}", commands.path().display()))?;
         run("ip link del rn0000000002")?;
@@ -308,9 +223,7 @@ fn lost_events(_: &Sandbox) -> anyhow::Result<()> {
 }
 
 fn removed(number: u16) -> LinkEvent {
-    LinkEvent::Removed {
-        name: veth(number).host_link.to_string(),
-    }
+    LinkEvent::Removed { name: veth(number).host_link.to_string() }
 }
 
 async fn next(events: &mut (impl Stream<Item = LinkEvent> + Unpin)) -> anyhow::Result<LinkEvent> {
@@ -319,8 +232,5 @@ async fn next(events: &mut (impl Stream<Item = LinkEvent> + Unpin)) -> anyhow::R
 }
 
 fn in_runtime(test: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
-    tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?
-        .block_on(test)
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(test)
 }

@@ -15,53 +15,22 @@ use rootful_net_tests::Test;
 use rootful_net_tests::sandbox::Sandbox;
 
 pub(crate) const TESTS: &[Test] = &[
-    (
-        "ruleset::text_and_netlink_give_one_listing",
-        text_and_netlink_give_one_listing,
-    ),
-    (
-        "ruleset::replaces_a_damaged_table_whole",
-        damaged_table_is_replaced_whole,
-    ),
-    (
-        "ruleset::tables_of_ours_are_found",
-        tables_of_ours_are_found,
-    ),
-    (
-        "ruleset::inverse_restores_the_listing",
-        inverse_restores_the_listing,
-    ),
-    (
-        "ruleset::taken_key_is_named_and_nothing_applied",
-        taken_key_is_named_and_nothing_applied,
-    ),
-    (
-        "ruleset::refused_change_leaves_nothing",
-        refused_change_leaves_nothing,
-    ),
-    (
-        "ruleset::key_moves_within_one_transaction",
-        key_moves_within_one_transaction,
-    ),
-    (
-        "ruleset::change_costs_the_same_next_to_60000",
-        change_costs_the_same_next_to_60000,
-    ),
+    ("ruleset::text_and_netlink_give_one_listing", text_and_netlink_give_one_listing),
+    ("ruleset::replaces_a_damaged_table_whole", damaged_table_is_replaced_whole),
+    ("ruleset::tables_of_ours_are_found", tables_of_ours_are_found),
+    ("ruleset::inverse_restores_the_listing", inverse_restores_the_listing),
+    ("ruleset::taken_key_is_named_and_nothing_applied", taken_key_is_named_and_nothing_applied),
+    ("ruleset::refused_change_leaves_nothing", refused_change_leaves_nothing),
+    ("ruleset::key_moves_within_one_transaction", key_moves_within_one_transaction),
+    ("ruleset::change_costs_the_same_next_to_60000", change_costs_the_same_next_to_60000),
 ];
 
 /// Runs `nft` with `input` and returns what it prints.
 fn nft(arguments: &[&str], input: &str) -> Result<String> {
     let mut nft = Command::new("nft");
-    nft.args(arguments)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
+    nft.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = nft.spawn().context("start nft")?;
-    child
-        .stdin
-        .take()
-        .context("no stdin")?
-        .write_all(input.as_bytes())?;
+    child.stdin.take().context("no stdin")?.write_all(input.as_bytes())?;
     let output = child.wait_with_output()?;
     let complaint = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.success(), "nft {arguments:?}: {complaint}");
@@ -92,13 +61,7 @@ fn json_listing() -> Result<serde_json::Value> {
 pub(crate) fn element(set: &'static str, key: &[&str], data: &[&str]) -> Result<Element> {
     let values = |texts: &[&str]| texts.iter().map(|text| value(text)).collect::<Result<_>>();
     let comment = Some(format!("for {set}"));
-    Ok(Element {
-        table: TableName::INET,
-        set,
-        key: values(key)?,
-        data: values(data)?,
-        comment,
-    })
+    Ok(Element { table: TableName::INET, set, key: values(key)?, data: values(data)?, comment })
 }
 
 /// Reads a value as what it looks like.
@@ -138,24 +101,12 @@ fn option(kind: NeighbourOption) -> Result<Value> {
 /// Elements in every set and map.
 fn elements() -> Result<Vec<Element>> {
     Ok(vec![
-        element(
-            "publish4_address",
-            &["192.0.2.1", "tcp", "8080"],
-            &["10.87.0.2", "80"],
-        )?,
-        element(
-            "publish4_address",
-            &["127.0.0.1", "udp", "65535"],
-            &["10.87.255.254", "1"],
-        )?,
+        element("publish4_address", &["192.0.2.1", "tcp", "8080"], &["10.87.0.2", "80"])?,
+        element("publish4_address", &["127.0.0.1", "udp", "65535"], &["10.87.255.254", "1"])?,
         element("publish4", &["tcp", "8080"], &["10.87.0.2", "80"])?,
         element("publish4", &["udp", "53"], &["10.87.0.2", "5353"])?,
         element("publish4", &["sctp", "9"], &["10.87.0.3", "256"])?,
-        element(
-            "publish6_address",
-            &["2001:db8::1", "tcp", "443"],
-            &["fd87::2", "8443"],
-        )?,
+        element("publish6_address", &["2001:db8::1", "tcp", "443"], &["fd87::2", "8443"])?,
         element("publish6", &["tcp", "443"], &["fd87::2", "8443"])?,
         element("publish6", &["udp", "443"], &["fd87::abcd:1", "8443"])?,
         element("bridges", &["rootful0"], &[])?,
@@ -232,10 +183,7 @@ fn damaged_table_is_replaced_whole(_: &Sandbox) -> Result<()> {
     rules.apply(&everything()?)?;
     let other = "table inet other {\n}\n";
     assert_eq!(listing()?.replace(other, ""), whole);
-    ensure!(
-        listing()?.contains(other),
-        "somebody else's table is left alone"
-    );
+    ensure!(listing()?.contains(other), "somebody else's table is left alone");
     Ok(())
 }
 
@@ -244,10 +192,7 @@ fn tables_of_ours_are_found(_: &Sandbox) -> Result<()> {
     ensure!(rules.tables()?.is_empty());
     nft(&["add", "table", "ip", "rootful_net"], "")?;
     nft(&["add", "table", "inet", "rootful_net2"], "")?;
-    ensure!(
-        rules.tables()?.is_empty(),
-        "another family and another name"
-    );
+    ensure!(rules.tables()?.is_empty(), "another family and another name");
     rules.apply(&fresh_table())?;
     assert_eq!(rules.tables()?, [TableName::INET].into());
     nft(&["add", "table", "bridge", "rootful_net"], "")?;
@@ -257,9 +202,8 @@ fn tables_of_ours_are_found(_: &Sandbox) -> Result<()> {
 
 fn inverse_restores_the_listing(_: &Sandbox) -> Result<()> {
     let mut rules = Rules::open()?;
-    let (kept, others): (Vec<_>, Vec<_>) = elements()?
-        .into_iter()
-        .partition(|element| element.set == "publish4");
+    let (kept, others): (Vec<_>, Vec<_>) =
+        elements()?.into_iter().partition(|element| element.set == "publish4");
     rules.apply(&fresh_tables())?;
     rules.apply(&additions(kept.clone()))?;
     let before = listing()?;
@@ -327,25 +271,15 @@ fn refused_change_leaves_nothing(_: &Sandbox) -> Result<()> {
         Change::DeleteTable(TableName::INET),
     ]);
     match rules.apply(&change) {
-        Err(RulesError::Refused {
-            index: 1,
-            change,
-            source,
-        }) => {
-            assert_eq!(
-                change,
-                "delete element inet rootful_net publish6 { tcp . 7 }"
-            );
+        Err(RulesError::Refused { index: 1, change, source }) => {
+            assert_eq!(change, "delete element inet rootful_net publish6 { tcp . 7 }");
             assert_eq!(source.kind(), std::io::ErrorKind::NotFound);
         }
         other => bail!("{other:?}"),
     }
     assert_eq!(listing()?, before);
 
-    let long = Element {
-        comment: Some("x".repeat(128)),
-        ..absent
-    };
+    let long = Element { comment: Some("x".repeat(128)), ..absent };
     match rules.apply(&additions([long])) {
         Err(RulesError::Refused { index: 0, .. }) => {}
         other => bail!("{other:?}"),
@@ -357,14 +291,9 @@ fn refused_change_leaves_nothing(_: &Sandbox) -> Result<()> {
         Err(RulesError::Refused { index: 0, .. }) => {}
         other => bail!("{other:?}"),
     }
-    match rules.apply(&Transaction::new(vec![Change::DeleteTable(
-        TableName::BRIDGE,
-    )])) {
+    match rules.apply(&Transaction::new(vec![Change::DeleteTable(TableName::BRIDGE)])) {
         Err(error @ RulesError::Refused { index: 0, .. }) => {
-            assert_eq!(
-                error.to_string(),
-                "nftables refuses \"delete table bridge rootful_net\""
-            );
+            assert_eq!(error.to_string(), "nftables refuses \"delete table bridge rootful_net\"");
         }
         other => bail!("{other:?}"),
     }
@@ -383,18 +312,12 @@ fn key_moves_within_one_transaction(_: &Sandbox) -> Result<()> {
 }
 
 fn publish4(port: u16) -> Result<Element> {
-    element(
-        "publish4",
-        &["tcp", &port.to_string()],
-        &["10.87.0.2", "80"],
-    )
+    element("publish4", &["tcp", &port.to_string()], &["10.87.0.2", "80"])
 }
 
 /// The median time of adding and removing 6 elements.
 fn six_elements(rules: &mut Rules) -> Result<Duration> {
-    let six = (65_001..=65_006)
-        .map(publish4)
-        .collect::<Result<Vec<_>>>()?;
+    let six = (65_001..=65_006).map(publish4).collect::<Result<Vec<_>>>()?;
     let (add, delete) = (additions(six.clone()), deletions(six));
     let mut times = Vec::new();
     for _ in 0..51 {
@@ -416,17 +339,11 @@ fn change_costs_the_same_next_to_60000(_: &Sandbox) -> Result<()> {
     let start = Instant::now();
     rules.apply(&additions(many.clone()))?;
     let large = start.elapsed();
-    let count = nft(
-        &["-j", "list", "map", "inet", "rootful_net", "publish4"],
-        "",
-    )?;
+    let count = nft(&["-j", "list", "map", "inet", "rootful_net", "publish4"], "")?;
     assert_eq!(count.matches("for publish4").count(), 60_000);
     let crowded = six_elements(&mut rules)?;
     println!("6 elements: {alone:?} alone, {crowded:?} next to 60000, which took {large:?}");
-    ensure!(
-        crowded < alone * 5,
-        "6 elements: {alone:?} alone, {crowded:?} next to 60000"
-    );
+    ensure!(crowded < alone * 5, "6 elements: {alone:?} alone, {crowded:?} next to 60000");
 
     rules.apply(&deletions(many))?;
     ensure!(!listing()?.contains("for publish4"));

@@ -50,11 +50,7 @@ impl Bus {
         let log = File::create("/run/dbus/bus.log")?;
         let mut process = Process::start("dbus-daemon", |command| {
             command
-                .args([
-                    "--config-file=/run/dbus/bus.conf",
-                    "--nofork",
-                    "--nopidfile",
-                ])
+                .args(["--config-file=/run/dbus/bus.conf", "--nofork", "--nopidfile"])
                 .args(["--nosyslog", "--print-address"])
                 .stdout(Stdio::piped())
                 .stderr(log);

@@ -36,28 +36,16 @@ impl Container {
 
     fn start(uid: u32, unshare: &[&str]) -> anyhow::Result<Self> {
         let mut command = Command::new("setpriv");
-        command
-            .arg(format!("--reuid={uid}"))
-            .arg(format!("--regid={uid}"))
-            .arg("--clear-groups");
+        command.arg(format!("--reuid={uid}")).arg(format!("--regid={uid}")).arg("--clear-groups");
         // A new user namespace forgets the signal, prctl(2); so it is asked for behind it.
         command.args(unshare).args(["setpriv", "--pdeathsig=KILL"]);
         command.args(["sh", "-c", "echo ready && exec sleep infinity"]);
-        let mut child = command
-            .stdout(Stdio::piped())
-            .stdin(Stdio::null())
-            .spawn()?;
+        let mut child = command.stdout(Stdio::piped()).stdin(Stdio::null()).spawn()?;
         let output = child.stdout.take().context("the pipe that was asked for")?;
-        let mut container = Self {
-            child,
-            namespace: None,
-        };
+        let mut container = Self { child, namespace: None };
         let mut line = String::new();
         BufReader::new(output).read_line(&mut line)?;
-        anyhow::ensure!(
-            line == "ready\n",
-            "the container of uid {uid} does not start"
-        );
+        anyhow::ensure!(line == "ready\n", "the container of uid {uid} does not start");
         container.namespace = Some(NetworkNamespace::open(container.netns_path())?);
         Ok(container)
     }
@@ -74,9 +62,7 @@ impl Container {
 
     /// Its network namespace.
     pub fn namespace(&self) -> &NetworkNamespace {
-        self.namespace
-            .as_ref()
-            .expect("every started container has one")
+        self.namespace.as_ref().expect("every started container has one")
     }
 
     /// Does `work` inside its network namespace, see [`NetworkNamespace::run`].

@@ -40,10 +40,7 @@ impl Daemon {
         notifications.set_read_timeout(Some(CHECK))?;
         let log = File::options().append(true).create(true).open(LOG_PATH)?;
         let process = Process::start(binary_path("rootful-netd"), |command| {
-            command
-                .env_clear()
-                .env("NOTIFY_SOCKET", NOTIFY_PATH)
-                .stderr(log);
+            command.env_clear().env("NOTIFY_SOCKET", NOTIFY_PATH).stderr(log);
         })?;
         let mut daemon = Self { process };
         daemon.wait_until_ready(&notifications)?;

@@ -57,11 +57,7 @@ impl Footprint {
         let links: Vec<_> = self.links.keys().filter(own).collect();
         ensure!(links.is_empty(), "links are left: {links:?}");
         ensure!(self.ruleset.is_empty(), "rules are left: {}", self.ruleset);
-        ensure!(
-            self.records.is_empty(),
-            "records are left: {:?}",
-            self.records
-        );
+        ensure!(self.records.is_empty(), "records are left: {:?}", self.records);
         Ok(())
     }
 }
@@ -81,10 +77,7 @@ fn in_order(listing: &str) -> String {
 }
 
 fn describe(link: &Value) -> String {
-    let addresses = link["addr_info"]
-        .as_array()
-        .map(Vec::as_slice)
-        .unwrap_or_default();
+    let addresses = link["addr_info"].as_array().map(Vec::as_slice).unwrap_or_default();
     let addresses: Vec<_> = addresses
         .iter()
         .map(|address| format!("{}/{}", address["local"], address["prefixlen"]))

@@ -40,13 +40,7 @@ pub fn ethernet(to: Mac, from: Mac, ether_type: u16, payload: &[u8]) -> Vec<u8> 
 /// A frame with a tag: `protocol` is 0x8100 or 0x88a8.
 pub fn tagged(frame: &[u8], protocol: u16, vlan: u16) -> Vec<u8> {
     let (addresses, rest) = frame.split_at(12);
-    [
-        addresses,
-        &protocol.to_be_bytes(),
-        &vlan.to_be_bytes(),
-        rest,
-    ]
-    .concat()
+    [addresses, &protocol.to_be_bytes(), &vlan.to_be_bytes(), rest].concat()
 }
 
 /// A frame of IEEE 802.3, with a length and a header of IEEE 802.2.
@@ -60,15 +54,7 @@ pub fn arp(operation: u16, sender: (Mac, Ipv4Addr), target: (Mac, Ipv4Addr)) -> 
     let head = [0, 1, 8, 0, 6, 4];
     let (sender_ip, target_ip) = (sender.1.octets(), target.1.octets());
     let operation = operation.to_be_bytes();
-    [
-        &head[..],
-        &operation,
-        &sender.0,
-        &sender_ip,
-        &target.0,
-        &target_ip,
-    ]
-    .concat()
+    [&head[..], &operation, &sender.0, &sender_ip, &target.0, &target_ip].concat()
 }
 
 /// An IPv4 packet.
@@ -84,16 +70,10 @@ pub fn ipv4_fragment(
     fragment: u16,
     payload: &[u8],
 ) -> Vec<u8> {
-    let length = u16::try_from(20 + payload.len())
-        .expect("a packet")
-        .to_be_bytes();
+    let length = u16::try_from(20 + payload.len()).expect("a packet").to_be_bytes();
     let [high, low] = fragment.to_be_bytes();
-    let mut header = [
-        &[0x45, 0][..],
-        &length,
-        &[0x12, 0x34, high, low, 64, protocol, 0, 0],
-    ]
-    .concat();
+    let mut header =
+        [&[0x45, 0][..], &length, &[0x12, 0x34, high, low, 64, protocol, 0, 0]].concat();
     header.extend(from.octets());
     header.extend(to.octets());
     let sum = checksum(&header).to_be_bytes();
@@ -119,9 +99,7 @@ pub fn icmp(kind: u8, code: u8, body: &[u8]) -> Vec<u8> {
 
 /// An IPv6 packet.
 pub fn ipv6(from: Ipv6Addr, to: Ipv6Addr, next: u8, hop_limit: u8, payload: &[u8]) -> Vec<u8> {
-    let length = u16::try_from(payload.len())
-        .expect("a packet")
-        .to_be_bytes();
+    let length = u16::try_from(payload.len()).expect("a packet").to_be_bytes();
     let head = [&[0x60, 0, 0, 0][..], &length, &[next, hop_limit]].concat();
     [&head, &from.octets()[..], &to.octets(), payload].concat()
 }
@@ -150,17 +128,8 @@ pub fn fragment(next: u8, offset: u16, more: bool) -> Vec<u8> {
 /// An ICMPv6 message with a checksum; `body` begins behind the checksum.
 pub fn icmpv6(from: Ipv6Addr, to: Ipv6Addr, kind: u8, body: &[u8]) -> Vec<u8> {
     let mut message = [&[kind, 0, 0, 0], body].concat();
-    let length = u32::try_from(message.len())
-        .expect("a message")
-        .to_be_bytes();
-    let pseudo = [
-        &from.octets()[..],
-        &to.octets(),
-        &length,
-        &[0, 0, 0, ICMPV6],
-        &message,
-    ]
-    .concat();
+    let length = u32::try_from(message.len()).expect("a message").to_be_bytes();
+    let pseudo = [&from.octets()[..], &to.octets(), &length, &[0, 0, 0, ICMPV6], &message].concat();
     let sum = checksum(&pseudo).to_be_bytes();
     message[2..4].copy_from_slice(&sum);
     message

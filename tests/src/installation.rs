@@ -49,14 +49,8 @@ impl Installation {
     /// Where a file system cannot be mounted or the bus does not start.
     pub fn new(_: &Sandbox) -> anyhow::Result<Self> {
         for directory in ["/run", "/var/lib"] {
-            mount(
-                "tmpfs",
-                directory,
-                "tmpfs",
-                MountFlags::empty(),
-                c"mode=0755",
-            )
-            .with_context(|| format!("mount {directory}"))?;
+            mount("tmpfs", directory, "tmpfs", MountFlags::empty(), c"mode=0755")
+                .with_context(|| format!("mount {directory}"))?;
         }
         for directory in ["/etc", "/usr/share"] {
             make_writable(directory)?;
@@ -76,14 +70,9 @@ impl Installation {
         }
         fs::create_dir("/etc/rootful-net/networks")?;
         let shipped_path = "/usr/share/rootful-net/policy.d/50-default.toml";
-        install(
-            shipped_path,
-            &fs::read(source_dir().join("policy/50-default.toml"))?,
-        )?;
+        install(shipped_path, &fs::read(source_dir().join("policy/50-default.toml"))?)?;
         let bus_policy_path = source_dir().join("dbus/io.rootful_net1.conf");
-        Ok(Self {
-            _bus: Bus::start(&bus_policy_path)?,
-        })
+        Ok(Self { _bus: Bus::start(&bus_policy_path)? })
     }
 
     /// Adds a network's definition, in podman's JSON format, to the administrator's.
@@ -110,10 +99,7 @@ impl Installation {
 /// Writes a file that only root can write, whatever the umask is.
 fn install(path: &str, content: &[u8]) -> anyhow::Result<()> {
     fs::write(path, content).with_context(|| path.to_owned())?;
-    Ok(fs::set_permissions(
-        path,
-        fs::Permissions::from_mode(0o644),
-    )?)
+    Ok(fs::set_permissions(path, fs::Permissions::from_mode(0o644))?)
 }
 
 /// One of the product's binaries as it is installed.
@@ -124,17 +110,13 @@ pub fn binary_path(name: &str) -> PathBuf {
 /// The top of the source tree.
 pub fn source_dir() -> &'static Path {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-    here.parent()
-        .expect("the tests are a directory of the workspace")
+    here.parent().expect("the tests are a directory of the workspace")
 }
 
 /// Where cargo puts binaries: test executables are in `deps` below it.
 fn built_dir() -> anyhow::Result<PathBuf> {
     let test_path = std::env::current_exe()?;
-    let built_dir = test_path
-        .ancestors()
-        .nth(2)
-        .context("the test has no directory")?;
+    let built_dir = test_path.ancestors().nth(2).context("the test has no directory")?;
     for name in ["rootful-netd", "rootful-net"] {
         let path = built_dir.join(name);
         anyhow::ensure!(
@@ -158,12 +140,6 @@ fn make_writable(directory: &str) -> anyhow::Result<()> {
         work_dir.display()
     );
     let options = std::ffi::CString::new(options)?;
-    mount(
-        "overlay",
-        directory,
-        "overlay",
-        MountFlags::empty(),
-        options.as_c_str(),
-    )
-    .with_context(|| format!("mount an overlay on {directory}"))
+    mount("overlay", directory, "overlay", MountFlags::empty(), options.as_c_str())
+        .with_context(|| format!("mount an overlay on {directory}"))
 }

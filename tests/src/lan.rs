@@ -32,10 +32,7 @@ impl Lan {
         let client = NetworkNamespace::new()?;
         let link = Self::HOST_LINK;
         let peer = client.path();
-        run(&format!(
-            "ip link add {link} type veth peer name eth0 netns {}",
-            peer.display()
-        ))?;
+        run(&format!("ip link add {link} type veth peer name eth0 netns {}", peer.display()))?;
         set_up(link, Self::HOST_IPV4, Self::HOST_IPV6)?;
         client.run(|| {
             run("ip link set lo up")?;
@@ -70,9 +67,7 @@ fn set_up(link: &str, ipv4: Ipv4Addr, ipv6: Ipv6Addr) -> anyhow::Result<()> {
     run(&format!("ip address add {ipv4}/24 dev {link}"))?;
     run(&format!("ip address add {ipv6}/64 dev {link} nodad"))?;
     let [.., identifier] = ipv6.segments();
-    run(&format!(
-        "ip address add fe80::{identifier:x}/64 dev {link} nodad"
-    ))?;
+    run(&format!("ip address add fe80::{identifier:x}/64 dev {link} nodad"))?;
     run(&format!("ip link set {link} up"))?;
     Ok(())
 }

@@ -83,16 +83,9 @@ impl NetworkNamespace {
 pub fn run(command: &str) -> anyhow::Result<String> {
     let mut words = command.split_whitespace();
     let program = words.next().context("an empty command")?;
-    let output = Command::new(program)
-        .args(words)
-        .output()
-        .with_context(|| command.to_owned())?;
+    let output = Command::new(program).args(words).output().with_context(|| command.to_owned())?;
     let error = String::from_utf8_lossy(&output.stderr);
-    anyhow::ensure!(
-        output.status.success(),
-        "{command}: {}: {error}",
-        output.status
-    );
+    anyhow::ensure!(output.status.success(), "{command}: {}: {error}", output.status);
     Ok(String::from_utf8(output.stdout)?)
 }
 

@@ -24,10 +24,7 @@ impl Process {
     ) -> anyhow::Result<Self> {
         let name = program.as_ref().display().to_string();
         let mut command = Command::new("setpriv");
-        command
-            .args(["--pdeathsig=KILL", "--"])
-            .arg(program.as_ref())
-            .stdin(Stdio::null());
+        command.args(["--pdeathsig=KILL", "--"]).arg(program.as_ref()).stdin(Stdio::null());
         configure(&mut command);
         let child = command.spawn().with_context(|| format!("start {name}"))?;
         Ok(Self { name, child })
@@ -39,10 +36,7 @@ impl Process {
     /// Where it was not, or was taken already.
     pub fn take_stdout(&mut self) -> anyhow::Result<ChildStdout> {
         let name = &self.name;
-        self.child
-            .stdout
-            .take()
-            .with_context(|| format!("{name} has no pipe"))
+        self.child.stdout.take().with_context(|| format!("{name} has no pipe"))
     }
 
     /// How it ended, if it has.

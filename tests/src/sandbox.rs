@@ -19,10 +19,7 @@ impl Sandbox {
     pub fn enter() -> anyhow::Result<Self> {
         // NEWNS needs a file system context of the thread's own, and implies it.
         let flags = UnshareFlags::NEWNET | UnshareFlags::NEWNS;
-        #[expect(
-            unsafe_code,
-            reason = "rustix marks unshare unsafe for the sake of CLONE_FILES"
-        )]
+        #[expect(unsafe_code, reason = "rustix marks unshare unsafe for the sake of CLONE_FILES")]
         // SAFETY: neither flag changes what other threads of this process share with this one: the
         // file descriptor table stays shared.
         let unshared = unsafe { rustix::thread::unshare_unsafe(flags) };
@@ -30,20 +27,10 @@ impl Sandbox {
         let private = rustix::mount::MountPropagationFlags::PRIVATE
             | rustix::mount::MountPropagationFlags::REC;
         rustix::mount::mount_change("/", private).context("make mounts private")?;
-        rustix::mount::mount(
-            "sysfs",
-            "/sys",
-            "sysfs",
-            rustix::mount::MountFlags::empty(),
-            None,
-        )
-        .context("mount /sys")?;
-        let up = std::process::Command::new("ip")
-            .args(["link", "set", "lo", "up"])
-            .status()?;
+        rustix::mount::mount("sysfs", "/sys", "sysfs", rustix::mount::MountFlags::empty(), None)
+            .context("mount /sys")?;
+        let up = std::process::Command::new("ip").args(["link", "set", "lo", "up"]).status()?;
         anyhow::ensure!(up.success(), "ip link set lo up: {up}");
-        Ok(Self {
-            _thread: std::marker::PhantomData,
-        })
+        Ok(Self { _thread: std::marker::PhantomData })
     }
 }

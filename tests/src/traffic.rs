@@ -77,14 +77,8 @@ impl Server {
                 serve_one();
             }
         };
-        let thread = std::thread::Builder::new()
-            .name(format!("server {address}"))
-            .spawn(serve)?;
-        Ok(Self {
-            address,
-            stop,
-            thread: Some(thread),
-        })
+        let thread = std::thread::Builder::new().name(format!("server {address}")).spawn(serve)?;
+        Ok(Self { address, stop, thread: Some(thread) })
     }
 }
 
@@ -115,12 +109,8 @@ pub fn ask_tcp_within(server: SocketAddr, deadline: Duration) -> anyhow::Result<
         .with_context(|| format!("connect to {server}"))?;
     stream.set_read_timeout(Some(deadline))?;
     let mut answer = String::new();
-    stream
-        .read_to_string(&mut answer)
-        .with_context(|| format!("read from {server}"))?;
-    answer
-        .parse()
-        .with_context(|| format!("{server} answers \"{answer}\""))
+    stream.read_to_string(&mut answer).with_context(|| format!("read from {server}"))?;
+    answer.parse().with_context(|| format!("{server} answers \"{answer}\""))
 }
 
 /// Sends to `server` over UDP, from one port, until it answers, and returns the address that it saw.
@@ -136,33 +126,20 @@ pub fn ask_udp(server: SocketAddr) -> anyhow::Result<SocketAddr> {
 /// # Errors
 /// Where it does not answer in time.
 pub fn ask_udp_within(server: SocketAddr, deadline: Duration) -> anyhow::Result<SocketAddr> {
-    let any = if server.is_ipv4() {
-        "0.0.0.0:0"
-    } else {
-        "[::]:0"
-    };
+    let any = if server.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
     let socket = UdpSocket::bind(any)?;
-    socket
-        .connect(server)
-        .with_context(|| format!("connect to {server}"))?;
+    socket.connect(server).with_context(|| format!("connect to {server}"))?;
     let end = Instant::now() + deadline;
     loop {
         let left = end.saturating_duration_since(Instant::now());
-        anyhow::ensure!(
-            !left.is_zero(),
-            "no answer from {server} within {deadline:?}"
-        );
+        anyhow::ensure!(!left.is_zero(), "no answer from {server} within {deadline:?}");
         socket.set_read_timeout(Some(left.min(RESEND)))?;
-        socket
-            .send(b"?")
-            .with_context(|| format!("send to {server}"))?;
+        socket.send(b"?").with_context(|| format!("send to {server}"))?;
         let mut answer = [0; 64];
         match socket.recv(&mut answer) {
             Ok(length) => {
                 let answer = String::from_utf8_lossy(&answer[..length]);
-                return answer
-                    .parse()
-                    .with_context(|| format!("{server} answers \"{answer}\""));
+                return answer.parse().with_context(|| format!("{server} answers \"{answer}\""));
             }
             // A wait with a time limit is not taken up again where it is interrupted, signal(7).
             Err(error)

@@ -65,10 +65,7 @@ impl User {
         let mut command = Command::new("setpriv");
         command.args([&format!("--reuid={uid}"), &format!("--regid={uid}")]);
         command.args(["--clear-groups", "--pdeathsig=KILL", "--"]);
-        command
-            .arg(binary_path("rootful-net"))
-            .args(arguments)
-            .stdin(Stdio::null());
+        command.arg(binary_path("rootful-net")).args(arguments).stdin(Stdio::null());
         let output = command.output().context("rootful-net")?;
         Ok(Answer {
             code: output.status.code(),
@@ -83,10 +80,7 @@ impl User {
     /// With what it said where it fails.
     pub fn succeed(&self, arguments: &[&str]) -> anyhow::Result<String> {
         let answer = self.run(arguments)?;
-        ensure!(
-            answer.code == Some(0),
-            "rootful-net {arguments:?}: {answer:?}"
-        );
+        ensure!(answer.code == Some(0), "rootful-net {arguments:?}: {answer:?}");
         Ok(answer.output)
     }
 
@@ -128,9 +122,7 @@ impl User {
             // The bus takes the effective uid of the thread that connects.
             let id = Uid::from_raw(uid);
             rustix::thread::set_thread_res_uid(id, id, Uid::ROOT)?;
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build()?;
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             runtime.block_on(async {
                 let connection = rootful_net_dbus::connect(Some(uid), DEADLINE).await?;
                 work(connection).await
@@ -167,15 +159,8 @@ impl User {
         self.on_bus(async |connection| {
             let manager = ManagerProxy::new(&connection).await?;
             let namespace = Fd::from(namespace);
-            let AttachMessage {
-                name,
-                networks,
-                publish,
-                ..
-            } = message;
-            let outcome = manager
-                .attach(namespace, name, networks, publish, options)
-                .await;
+            let AttachMessage { name, networks, publish, .. } = message;
+            let outcome = manager.attach(namespace, name, networks, publish, options).await;
             Ok(outcome.map_err(|error| Refusal::from(&error)))
         })
     }
@@ -218,10 +203,7 @@ impl User {
     pub fn detach_path(&self, path: &str) -> anyhow::Result<Result<(), Refusal>> {
         self.on_bus(async |connection| {
             let attachment = AttachmentProxy::new(&connection, path).await?;
-            Ok(attachment
-                .detach()
-                .await
-                .map_err(|error| Refusal::from(&error)))
+            Ok(attachment.detach().await.map_err(|error| Refusal::from(&error)))
         })
     }
 }
@@ -231,10 +213,7 @@ impl From<&WireError> for Refusal {
         let name = OwnedErrorName::from(error.name()).to_string();
         let name = name.strip_prefix("io.rootful_net1.Error.").unwrap_or(&name);
         let message = error.description().unwrap_or_default();
-        Self {
-            name: name.to_owned(),
-            message: message.to_owned(),
-        }
+        Self { name: name.to_owned(), message: message.to_owned() }
     }
 }
 

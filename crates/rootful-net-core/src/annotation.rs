@@ -41,15 +41,8 @@ pub enum Key {
 
 impl Key {
     /// All of them, in the order in which they are documented.
-    pub const ALL: [Self; 7] = [
-        Self::Network,
-        Self::Publish,
-        Self::Name,
-        Self::Alias,
-        Self::Dns,
-        Self::Ip,
-        Self::Mac,
-    ];
+    pub const ALL: [Self; 7] =
+        [Self::Network, Self::Publish, Self::Name, Self::Alias, Self::Dns, Self::Ip, Self::Mac];
 
     fn suffix(self) -> &'static str {
         match self {
@@ -185,19 +178,12 @@ impl Annotations {
             return Ok(None);
         }
         let value = |key: Key| values.get(&key).copied();
-        let name = value(Key::Name)
-            .map(|text| name(Key::Name, text))
-            .transpose()?;
+        let name = value(Key::Name).map(|text| name(Key::Name, text)).transpose()?;
         let mut networks = match value(Key::Network) {
-            None => vec![NetworkRequest::new(
-                DEFAULT_NETWORK.parse().expect("it is a name"),
-            )],
+            None => vec![NetworkRequest::new(DEFAULT_NETWORK.parse().expect("it is a name"))],
             Some(text) => elements(Key::Network, text, ';')?
                 .into_iter()
-                .map(|text| {
-                    text.parse()
-                        .map_err(|problem| AnnotationError::Network { problem })
-                })
+                .map(|text| text.parse().map_err(|problem| AnnotationError::Network { problem }))
                 .collect::<Result<_, _>>()?,
         };
         let publish = value(Key::Publish).map_or(Ok(Vec::new()), publish)?;
@@ -216,20 +202,13 @@ impl Annotations {
             network.addresses = asked;
         }
         if let Some(text) = value(Key::Mac) {
-            let mac: MacAddress = text
-                .trim()
-                .parse()
-                .map_err(|problem| AnnotationError::Mac { problem })?;
+            let mac: MacAddress =
+                text.trim().parse().map_err(|problem| AnnotationError::Mac { problem })?;
             if only(Key::Mac, &mut networks)?.mac.replace(mac).is_some() {
                 return Err(AnnotationError::Twice { key: Key::Mac });
             }
         }
-        let annotations = Self {
-            name,
-            networks,
-            publish,
-            dns,
-        };
+        let annotations = Self { name, networks, publish, dns };
         // What is wrong here is wrong with any name.
         annotations.request("container".parse().expect("it is a name"), None)?;
         Ok(Some(annotations))
@@ -269,14 +248,8 @@ impl Annotations {
         container_id: Option<ContainerId>,
     ) -> Result<AttachRequest, AnnotationError> {
         let networks = self.networks.clone();
-        AttachRequest::new(
-            name,
-            container_id,
-            networks,
-            &self.publish,
-            self.dns.clone(),
-        )
-        .map_err(|problem| AnnotationError::Request { problem })
+        AttachRequest::new(name, container_id, networks, &self.publish, self.dns.clone())
+            .map_err(|problem| AnnotationError::Request { problem })
     }
 }
 
@@ -310,9 +283,7 @@ fn elements(key: Key, value: &str, separator: char) -> Result<Vec<&str>, Annotat
 }
 
 fn name<T: FromStr<Err = NameError>>(key: Key, text: &str) -> Result<T, AnnotationError> {
-    text.trim()
-        .parse()
-        .map_err(|problem| AnnotationError::Name { key, problem })
+    text.trim().parse().map_err(|problem| AnnotationError::Name { key, problem })
 }
 
 fn aliases(value: Option<&str>) -> Result<BTreeSet<Alias>, AnnotationError> {
@@ -320,10 +291,7 @@ fn aliases(value: Option<&str>) -> Result<BTreeSet<Alias>, AnnotationError> {
         return Ok(BTreeSet::new());
     };
     let aliases = elements(Key::Alias, value, ',')?;
-    aliases
-        .into_iter()
-        .map(|text| name(Key::Alias, text))
-        .collect()
+    aliases.into_iter().map(|text| name(Key::Alias, text)).collect()
 }
 
 fn addresses(key: Key, value: Option<&str>) -> Result<Vec<IpAddr>, AnnotationError> {
@@ -331,10 +299,7 @@ fn addresses(key: Key, value: Option<&str>) -> Result<Vec<IpAddr>, AnnotationErr
         return Ok(Vec::new());
     };
     let parse = |text: &str| {
-        text.parse().map_err(|_| AnnotationError::Address {
-            key,
-            value: quoted(text),
-        })
+        text.parse().map_err(|_| AnnotationError::Address { key, value: quoted(text) })
     };
     elements(key, value, ',')?.into_iter().map(parse).collect()
 }
@@ -351,20 +316,14 @@ fn publish(value: &str) -> Result<Vec<Publish>, AnnotationError> {
             Some(_) | None => arguments.push(element.to_owned()),
         }
     }
-    let parse = |text: String| {
-        text.parse()
-            .map_err(|problem| AnnotationError::Publish { problem })
-    };
+    let parse = |text: String| text.parse().map_err(|problem| AnnotationError::Publish { problem });
     arguments.into_iter().map(parse).collect()
 }
 
 fn only(key: Key, networks: &mut [NetworkRequest]) -> Result<&mut NetworkRequest, AnnotationError> {
     match networks {
         [network] => Ok(network),
-        networks => Err(AnnotationError::SeveralNetworks {
-            key,
-            count: networks.len(),
-        }),
+        networks => Err(AnnotationError::SeveralNetworks { key, count: networks.len() }),
     }
 }
 
@@ -379,31 +338,14 @@ mod tests {
             .map(|text| text.split_once('=').expect("suffix=value"))
             .map(|(suffix, value)| (format!("{PREFIX}{suffix}"), value))
             .collect();
-        let pairs = annotations
-            .iter()
-            .map(|(key, value)| (key.as_str(), *value));
+        let pairs = annotations.iter().map(|(key, value)| (key.as_str(), *value));
         let annotations = Annotations::parse(pairs).map_err(|error| error.to_string())?;
         let list = |items: Vec<String>| items.join(" ");
         Ok(annotations.map(|annotations| {
             [
-                annotations
-                    .name()
-                    .map(|name| format!("name {name}"))
-                    .unwrap_or_default(),
-                list(
-                    annotations
-                        .networks()
-                        .iter()
-                        .map(ToString::to_string)
-                        .collect(),
-                ),
-                list(
-                    annotations
-                        .publish()
-                        .iter()
-                        .map(ToString::to_string)
-                        .collect(),
-                ),
+                annotations.name().map(|name| format!("name {name}")).unwrap_or_default(),
+                list(annotations.networks().iter().map(ToString::to_string).collect()),
+                list(annotations.publish().iter().map(ToString::to_string).collect()),
                 list(annotations.dns().iter().map(ToString::to_string).collect()),
             ]
             .into_iter()
@@ -417,59 +359,28 @@ mod tests {
     fn annotations_become_the_parts_of_a_request() {
         let cases: &[(&[&str], &str)] = &[
             (&["publish=80:80"], "rootful0 | 80:80/tcp"),
-            (
-                &["publish=80:80,443:443"],
-                "rootful0 | 80:80/tcp 443:443/tcp",
-            ),
-            (
-                &["publish=80:80, 443:443"],
-                "rootful0 | 80:80/tcp 443:443/tcp",
-            ),
+            (&["publish=80:80,443:443"], "rootful0 | 80:80/tcp 443:443/tcp"),
+            (&["publish=80:80, 443:443"], "rootful0 | 80:80/tcp 443:443/tcp"),
             (&["publish=53:53/udp,tcp"], "rootful0 | 53:53/udp,tcp"),
-            (
-                &["publish=53:53/udp,tcp,80:80"],
-                "rootful0 | 53:53/udp,tcp 80:80/tcp",
-            ),
-            (
-                &["publish=80:80,53:53/tcp,udp,sctp"],
-                "rootful0 | 80:80/tcp 53:53/tcp,udp,sctp",
-            ),
-            (
-                &["publish=[::1]:8000-8001:80-81"],
-                "rootful0 | [::1]:8000-8001:80-81/tcp",
-            ),
+            (&["publish=53:53/udp,tcp,80:80"], "rootful0 | 53:53/udp,tcp 80:80/tcp"),
+            (&["publish=80:80,53:53/tcp,udp,sctp"], "rootful0 | 80:80/tcp 53:53/tcp,udp,sctp"),
+            (&["publish=[::1]:8000-8001:80-81"], "rootful0 | [::1]:8000-8001:80-81/tcp"),
             (&["network=lan"], "lan"),
             (
                 &["network=lan:ip=10.0.0.9,mac=02:00:00:00:00:01,alias=www ; dmz"],
                 "lan:ip=10.0.0.9,mac=02:00:00:00:00:01,alias=www dmz",
             ),
-            (
-                &["network=lan:interface_name=lan0;dmz"],
-                "lan:interface_name=lan0 dmz",
-            ),
+            (&["network=lan:interface_name=lan0;dmz"], "lan:interface_name=lan0 dmz"),
             (&["name=web"], "name web | rootful0"),
             (&["alias=www,Api"], "rootful0:alias=api,alias=www"),
-            (
-                &["alias=www", "network=a;b:alias=x"],
-                "a:alias=www b:alias=www,alias=x",
-            ),
-            (
-                &["dns=10.0.0.1, 2001:db8::1"],
-                "rootful0 | 10.0.0.1 2001:db8::1",
-            ),
+            (&["alias=www", "network=a;b:alias=x"], "a:alias=www b:alias=www,alias=x"),
+            (&["dns=10.0.0.1, 2001:db8::1"], "rootful0 | 10.0.0.1 2001:db8::1"),
             (&["ip=10.87.0.9"], "rootful0:ip=10.87.0.9"),
-            (
-                &["ip=10.87.0.9,fd00::9", "network=lan"],
-                "lan:ip=10.87.0.9,ip=fd00::9",
-            ),
+            (&["ip=10.87.0.9,fd00::9", "network=lan"], "lan:ip=10.87.0.9,ip=fd00::9"),
             (&["mac=02-00-5E-10-00-01"], "rootful0:mac=02:00:5e:10:00:01"),
         ];
         for (annotations, expected) in cases {
-            assert_eq!(
-                parsed(annotations),
-                Ok(Some((*expected).to_owned())),
-                "{annotations:?}"
-            );
+            assert_eq!(parsed(annotations), Ok(Some((*expected).to_owned())), "{annotations:?}");
         }
     }
 
@@ -481,94 +392,34 @@ mod tests {
                 "annotation \"io.rootful-net.publsh\" is not known; accepted are io.",
             ),
             (&["=80:80"], "annotation \"io.rootful-net.\" is not known"),
-            (
-                &["Publish=80:80"],
-                "annotation \"io.rootful-net.Publish\" is not known",
-            ),
-            (
-                &["publish="],
-                "annotation io.rootful-net.publish has an empty value",
-            ),
-            (
-                &["publish=80:80,"],
-                "annotation io.rootful-net.publish has an empty value",
-            ),
-            (
-                &["publish=80:80,udp"],
-                "annotation io.rootful-net.publish: \"udp\" is not a port",
-            ),
-            (
-                &["publish=udp,80:80"],
-                "annotation io.rootful-net.publish: \"udp\" is not a port",
-            ),
-            (
-                &["publish=70000:80"],
-                "annotation io.rootful-net.publish: \"70000\" is not a port",
-            ),
+            (&["Publish=80:80"], "annotation \"io.rootful-net.Publish\" is not known"),
+            (&["publish="], "annotation io.rootful-net.publish has an empty value"),
+            (&["publish=80:80,"], "annotation io.rootful-net.publish has an empty value"),
+            (&["publish=80:80,udp"], "annotation io.rootful-net.publish: \"udp\" is not a port"),
+            (&["publish=udp,80:80"], "annotation io.rootful-net.publish: \"udp\" is not a port"),
+            (&["publish=70000:80"], "annotation io.rootful-net.publish: \"70000\" is not a port"),
             (
                 &["publish=53:53/tcp,tcp"],
                 "annotation io.rootful-net.publish: protocol tcp is listed",
             ),
-            (
-                &["publish=80:80,80:81"],
-                "annotations io.rootful-net.*: port 80/tcp",
-            ),
-            (
-                &["network="],
-                "annotation io.rootful-net.network has an empty value",
-            ),
-            (
-                &["network=a;;b"],
-                "annotation io.rootful-net.network has an empty value",
-            ),
-            (
-                &["network=a,b"],
-                "annotation io.rootful-net.network: network name \"a,b\" contains",
-            ),
-            (
-                &["network=a;a"],
-                "annotations io.rootful-net.*: network \"a\" is asked for twice",
-            ),
-            (
-                &["network=a:vlan=1"],
-                "annotation io.rootful-net.network: network option \"vlan\"",
-            ),
-            (
-                &["name=a/b"],
-                "annotation io.rootful-net.name: container name \"a/b\" contains",
-            ),
-            (
-                &["alias=a,"],
-                "annotation io.rootful-net.alias has an empty value",
-            ),
-            (
-                &["alias=a b"],
-                "annotation io.rootful-net.alias: alias \"a b\" contains",
-            ),
-            (
-                &["dns=none"],
-                "annotation io.rootful-net.dns: \"none\" is not an IP address",
-            ),
-            (
-                &["ip=10.87.0.300"],
-                "annotation io.rootful-net.ip: \"10.87.0.300\" is not an IP",
-            ),
+            (&["publish=80:80,80:81"], "annotations io.rootful-net.*: port 80/tcp"),
+            (&["network="], "annotation io.rootful-net.network has an empty value"),
+            (&["network=a;;b"], "annotation io.rootful-net.network has an empty value"),
+            (&["network=a,b"], "annotation io.rootful-net.network: network name \"a,b\" contains"),
+            (&["network=a;a"], "annotations io.rootful-net.*: network \"a\" is asked for twice"),
+            (&["network=a:vlan=1"], "annotation io.rootful-net.network: network option \"vlan\""),
+            (&["name=a/b"], "annotation io.rootful-net.name: container name \"a/b\" contains"),
+            (&["alias=a,"], "annotation io.rootful-net.alias has an empty value"),
+            (&["alias=a b"], "annotation io.rootful-net.alias: alias \"a b\" contains"),
+            (&["dns=none"], "annotation io.rootful-net.dns: \"none\" is not an IP address"),
+            (&["ip=10.87.0.300"], "annotation io.rootful-net.ip: \"10.87.0.300\" is not an IP"),
             (
                 &["ip=10.0.0.8,10.0.0.9"],
                 "annotations io.rootful-net.*: network \"rootful0\": 10.0.0.9",
             ),
-            (
-                &["ip=10.0.0.8", "network=a;b"],
-                "annotation io.rootful-net.ip is accepted with one",
-            ),
-            (
-                &["ip=::1", "network=a:ip=::2"],
-                "annotation io.rootful-net.ip says what annotation",
-            ),
-            (
-                &["mac=1"],
-                "annotation io.rootful-net.mac: MAC address \"1\" is malformed",
-            ),
+            (&["ip=10.0.0.8", "network=a;b"], "annotation io.rootful-net.ip is accepted with one"),
+            (&["ip=::1", "network=a:ip=::2"], "annotation io.rootful-net.ip says what annotation"),
+            (&["mac=1"], "annotation io.rootful-net.mac: MAC address \"1\" is malformed"),
             (
                 &["mac=02:00:00:00:00:01", "network=a:mac=02:00:00:00:00:02"],
                 "annotation io.rootful-net.mac says what annotation",
@@ -595,14 +446,8 @@ mod tests {
     fn limits_hold() {
         let long = "a".repeat(MAX_BYTES + 1);
         let error = Annotations::parse([("io.rootful-net.name", long.as_str())]);
-        assert!(matches!(
-            error,
-            Err(AnnotationError::TooLong { key: Key::Name, .. })
-        ));
-        let networks = (0..9)
-            .map(|number| format!("n{number}"))
-            .collect::<Vec<_>>()
-            .join(";");
+        assert!(matches!(error, Err(AnnotationError::TooLong { key: Key::Name, .. })));
+        let networks = (0..9).map(|number| format!("n{number}")).collect::<Vec<_>>().join(";");
         let error = Annotations::parse([("io.rootful-net.network", networks.as_str())]);
         let problem = RequestError::NetworkCount { count: 9 };
         assert_eq!(error, Err(AnnotationError::Request { problem }));

@@ -74,7 +74,11 @@ impl From<AttachmentId> for String {
 }
 
 /// Derives the name of the host end of a veth pair: `rn` and 10 hexadecimal digits.
-pub(crate) fn host_link_name(id: &AttachmentId, network: &NetworkName, attempt: u32) -> InterfaceName {
+pub(crate) fn host_link_name(
+    id: &AttachmentId,
+    network: &NetworkName,
+    attempt: u32,
+) -> InterfaceName {
     let text = format!("{id} {network}");
     let name = format!("rn{}", short_hash("host link", 0, &text, attempt));
     name.parse().expect("rn and 10 hexadecimal digits are an interface name")

@@ -29,7 +29,9 @@ pub enum CatalogueError {
         network: NetworkName,
     },
     /// The bridge is taken.
-    #[error("network \"{network}\": network_interface \"{interface}\" belongs to network \"{other}\"")]
+    #[error(
+        "network \"{network}\": network_interface \"{interface}\" belongs to network \"{other}\""
+    )]
     Interface {
         /// The network.
         network: NetworkName,

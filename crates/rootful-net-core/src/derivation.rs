@@ -70,10 +70,7 @@ impl TryFrom<&[u8]> for AddressKey {
     type Error = AddressKeyError;
 
     fn try_from(bytes: &[u8]) -> Result<Self, AddressKeyError> {
-        bytes
-            .try_into()
-            .map(Self)
-            .map_err(|_| AddressKeyError { bytes: bytes.len() })
+        bytes.try_into().map(Self).map_err(|_| AddressKeyError { bytes: bytes.len() })
     }
 }
 
@@ -116,9 +113,7 @@ impl Derivation {
     }
 
     pub(crate) fn from_name(name: &str) -> Option<Self> {
-        Self::ALL
-            .into_iter()
-            .find(|derivation| derivation.name() == name)
+        Self::ALL.into_iter().find(|derivation| derivation.name() == name)
     }
 }
 
@@ -139,9 +134,7 @@ impl FromStr for Derivation {
     type Err = DerivationError;
 
     fn from_str(text: &str) -> Result<Self, DerivationError> {
-        Self::from_name(text).ok_or_else(|| DerivationError {
-            found: quoted(text),
-        })
+        Self::from_name(text).ok_or_else(|| DerivationError { found: quoted(text) })
     }
 }
 
@@ -180,9 +173,7 @@ pub fn candidates(
 /// The subject's MAC address: unicast, locally administered.
 #[must_use]
 pub fn mac_address(key: &AddressKey, subject: &Subject<'_>) -> MacAddress {
-    mac_candidates(key, subject)
-        .next()
-        .expect("2^46 addresses are not used up by one")
+    mac_candidates(key, subject).next().expect("2^46 addresses are not used up by one")
 }
 
 /// [`mac_address`], and then all other locally administered unicast addresses, for when it is taken.
@@ -225,16 +216,7 @@ pub fn unique_local_subnet(key: &AddressKey) -> Ipv6Net {
 pub fn link_local(mac: MacAddress) -> Ipv6Addr {
     let [a, b, c, d, e, f] = mac.octets();
     let pair = |high: u8, low: u8| u16::from_be_bytes([high, low]);
-    Ipv6Addr::new(
-        0xfe80,
-        0,
-        0,
-        0,
-        pair(a ^ 2, b),
-        pair(c, 0xff),
-        pair(0xfe, d),
-        pair(e, f),
-    )
+    Ipv6Addr::new(0xfe80, 0, 0, 0, pair(a ^ 2, b), pair(c, 0xff), pair(0xfe, d), pair(e, f))
 }
 
 /// The host port to try first where a publish gives none: 49152 to 65535, the dynamic ports of RFC 6335.
@@ -246,9 +228,7 @@ pub fn port_start(
     container_port: Port,
 ) -> Port {
     let mut candidates = port_candidates(key, subject, protocol, container_port);
-    candidates
-        .next()
-        .expect("16384 ports are not used up by one")
+    candidates.next().expect("16384 ports are not used up by one")
 }
 
 /// [`port_start`], and then all other dynamic ports, each once.

@@ -69,8 +69,9 @@ impl Ledger {
         let amounts = Amounts::from(&attachment);
         *self.held.entry(attachment.owner()).or_default() += amounts;
         self.held_in_all += amounts;
-        self.bound_leases(attachment.owner());
+        let owner = attachment.owner();
         self.attachments.insert(id, attachment);
+        self.bound_leases(owner);
     }
 
     /// Strikes an attachment out; its leases stay.
@@ -229,7 +230,8 @@ impl Ledger {
         overlapping.filter_map(move |(own, id)| {
             let attachment = self.get(id)?;
             let forward = attachment.forwards().iter().find(|forward| {
-                (forward.protocol, forward.host_port, forward.host_address) == (protocol, port, *own)
+                (forward.protocol, forward.host_port, forward.host_address)
+                    == (protocol, port, *own)
             })?;
             Some((attachment, forward))
         })

@@ -28,10 +28,7 @@ impl Bridge {
     /// The bridge's one link-local address, made of its MAC address (RFC 4291, appendix A): the host asks
     /// for a container's MAC address with it as the sender. `None` without IPv6.
     pub fn link_local(&self) -> Option<Ipv6Addr> {
-        let has_ipv6 = self
-            .addresses
-            .iter()
-            .any(|address| matches!(address, IpNet::V6(_)));
+        let has_ipv6 = self.addresses.iter().any(|address| matches!(address, IpNet::V6(_)));
         let [a, b, c, d, e, f] = self.mac.octets();
         let identifier = u64::from_be_bytes([a ^ 2, b, c, 0xff, 0xfe, d, e, f]);
         has_ipv6.then(|| Ipv6Addr::from_bits(0xfe80 << 112 | u128::from(identifier)))
@@ -56,6 +53,23 @@ pub struct Veth {
     /// Whether the port takes part in what goes on between the bridge's other ports.
     #[serde(default)]
     pub neighbours: Neighbours,
+    /// Whether the bridge sends frames back out of the port that they came in by.
+    #[serde(default)]
+    pub hairpin: Hairpin,
+}
+
+/// The hairpin mode of a bridge port.
+///
+/// With br_netfilter a frame to a published port is translated on the bridge and stays there, and where the
+/// port is the sender's own it must go back. Elsewhere the host routes it, and nothing need be reflected.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Hairpin {
+    /// Frames do not go back.
+    #[default]
+    Off,
+    /// Frames may go back, broadcasts among them.
+    On,
 }
 
 /// What an interface inside the namespace is given before it goes up.

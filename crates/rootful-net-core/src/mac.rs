@@ -53,9 +53,7 @@ impl TryFrom<[u8; 6]> for MacAddress {
             return Err(MacError::Zero);
         }
         if octets[0] & 1 == 1 {
-            return Err(MacError::Multicast {
-                found: Self(octets).to_string(),
-            });
+            return Err(MacError::Multicast { found: Self(octets).to_string() });
         }
         Ok(Self(octets))
     }
@@ -65,9 +63,8 @@ impl FromStr for MacAddress {
     type Err = MacError;
 
     fn from_str(text: &str) -> Result<Self, MacError> {
-        let octets = parse_octets(text).ok_or_else(|| MacError::Malformed {
-            found: quoted(text),
-        })?;
+        let octets =
+            parse_octets(text).ok_or_else(|| MacError::Malformed { found: quoted(text) })?;
         Self::try_from(octets)
     }
 }
@@ -124,11 +121,7 @@ mod tests {
 
     #[test]
     fn both_common_forms_are_read_and_one_is_written() {
-        for text in [
-            "02:00:5e:10:ab:cd",
-            "02-00-5E-10-AB-CD",
-            "02:00:5E:10:aB:Cd",
-        ] {
+        for text in ["02:00:5e:10:ab:cd", "02-00-5E-10-AB-CD", "02:00:5E:10:aB:Cd"] {
             let address: MacAddress = text.parse().expect("valid");
             assert_eq!(address.octets(), [2, 0, 0x5e, 0x10, 0xab, 0xcd]);
             assert_eq!(address.to_string(), "02:00:5e:10:ab:cd");
@@ -161,15 +154,8 @@ mod tests {
 
     #[test]
     fn addresses_that_no_interface_can_have_are_refused() {
-        assert_eq!(
-            "00:00:00:00:00:00".parse::<MacAddress>(),
-            Err(MacError::Zero)
-        );
-        for text in [
-            "ff:ff:ff:ff:ff:ff",
-            "01:00:5e:00:00:01",
-            "33:33:00:00:00:01",
-        ] {
+        assert_eq!("00:00:00:00:00:00".parse::<MacAddress>(), Err(MacError::Zero));
+        for text in ["ff:ff:ff:ff:ff:ff", "01:00:5e:00:00:01", "33:33:00:00:00:01"] {
             let error = text.parse::<MacAddress>().expect_err(text);
             assert_eq!(
                 error.to_string(),
@@ -183,10 +169,7 @@ mod tests {
     #[test]
     fn serde_reads_and_writes_a_validated_string() {
         let address: MacAddress = serde_json::from_str("\"02-00-00-00-00-01\"").expect("valid");
-        assert_eq!(
-            serde_json::to_string(&address).expect("serializes"),
-            "\"02:00:00:00:00:01\""
-        );
+        assert_eq!(serde_json::to_string(&address).expect("serializes"), "\"02:00:00:00:00:01\"");
         assert!(serde_json::from_str::<MacAddress>("\"01:00:00:00:00:01\"").is_err());
     }
 }

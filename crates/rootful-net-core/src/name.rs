@@ -91,11 +91,7 @@ impl NameKind {
             }
         };
         match (problem, self) {
-            (Err(problem), kind) => Err(NameError {
-                kind,
-                name: quoted(&text),
-                problem,
-            }),
+            (Err(problem), kind) => Err(NameError { kind, name: quoted(&text), problem }),
             (Ok(()), Self::Alias) => Ok(text.to_ascii_lowercase()),
             (Ok(()), Self::Network | Self::Container | Self::Interface) => Ok(text),
         }
@@ -357,30 +353,16 @@ mod tests {
 
     #[test]
     fn an_alias_is_lower_case_and_other_names_keep_theirs() {
-        assert_eq!(
-            "WWW.Example".parse::<Alias>().expect("valid").as_str(),
-            "www.example"
-        );
-        assert_eq!(
-            "Web".parse::<ContainerName>().expect("valid").to_string(),
-            "Web"
-        );
+        assert_eq!("WWW.Example".parse::<Alias>().expect("valid").as_str(), "www.example");
+        assert_eq!("Web".parse::<ContainerName>().expect("valid").to_string(), "Web");
     }
 
     #[test]
     fn serde_reads_and_writes_a_validated_string() {
         let name: NetworkName = serde_json::from_str("\"rootful0\"").expect("valid");
-        assert_eq!(
-            serde_json::to_string(&name).expect("serializes"),
-            "\"rootful0\""
-        );
+        assert_eq!(serde_json::to_string(&name).expect("serializes"), "\"rootful0\"");
         let error = serde_json::from_str::<NetworkName>("\"a b\"").expect_err("invalid");
-        assert!(
-            error
-                .to_string()
-                .contains("network name \"a b\" contains \" \""),
-            "{error}"
-        );
+        assert!(error.to_string().contains("network name \"a b\" contains \" \""), "{error}");
         assert!(serde_json::from_str::<Alias>("7").is_err());
     }
 
@@ -412,13 +394,8 @@ mod tests {
             let message = result.expect_err("invalid").to_string();
             assert!(message.starts_with(start), "{message}");
         }
-        let long = NetworkName::from_str(&"x".repeat(100_000))
-            .expect_err("too long")
-            .to_string();
-        assert!(
-            long.contains("…\" is too long") && long.len() < 250,
-            "{long}"
-        );
+        let long = NetworkName::from_str(&"x".repeat(100_000)).expect_err("too long").to_string();
+        assert!(long.contains("…\" is too long") && long.len() < 250, "{long}");
     }
 
     #[test]
@@ -427,10 +404,7 @@ mod tests {
             ("plain", "\"plain\""),
             ("it's", "\"it's\""),
             ("a\"b\\c", "\"a\\\"b\\\\c\""),
-            (
-                "\u{7}\n\u{9b}\u{202e}\u{2028}",
-                "\"\\u{7}\\n\\u{9b}\\u{202e}\\u{2028}\"",
-            ),
+            ("\u{7}\n\u{9b}\u{202e}\u{2028}", "\"\\u{7}\\n\\u{9b}\\u{202e}\\u{2028}\""),
             ("größe", "\"größe\""),
         ];
         for (text, expected) in cases {
@@ -439,9 +413,6 @@ mod tests {
         assert_eq!(quoted(&"é".repeat(64)), format!("\"{}\"", "é".repeat(64)));
         assert_eq!(quoted(&"é".repeat(65)), format!("\"{}…\"", "é".repeat(64)));
         // An escape is never cut in two, and never makes the result longer.
-        assert_eq!(
-            quoted(&"\u{1b}".repeat(100)),
-            format!("\"{}…\"", "\\u{1b}".repeat(10))
-        );
+        assert_eq!(quoted(&"\u{1b}".repeat(100)), format!("\"{}…\"", "\\u{1b}".repeat(10)));
     }
 }

@@ -159,9 +159,7 @@ impl Network {
             return Err(NetworkProblem::NoSubnet);
         }
         if self.subnets.len() > MAX_SUBNETS {
-            return Err(NetworkProblem::TooManySubnets {
-                count: self.subnets.len(),
-            });
+            return Err(NetworkProblem::TooManySubnets { count: self.subnets.len() });
         }
         for (index, later) in self.subnets.iter().enumerate() {
             for earlier in &self.subnets[..index] {
@@ -173,19 +171,15 @@ impl Network {
                 }
             }
         }
-        let ipv6 = self
-            .subnets
-            .iter()
-            .find(|subnet| subnet.subnet().addr().is_ipv6());
+        let ipv6 = self.subnets.iter().find(|subnet| subnet.subnet().addr().is_ipv6());
         match (ipv6, self.ipv6_enabled, self.options.mtu) {
-            (Some(subnet), false, _) => Err(NetworkProblem::Ipv6NotEnabled {
-                subnet: subnet.subnet(),
-            }),
+            (Some(subnet), false, _) => {
+                Err(NetworkProblem::Ipv6NotEnabled { subnet: subnet.subnet() })
+            }
             (None, true, _) => Err(NetworkProblem::NoIpv6Subnet),
-            (Some(subnet), true, Some(mtu)) if mtu < IPV6_MIN_MTU => Err(NetworkProblem::Ipv6Mtu {
-                mtu,
-                subnet: subnet.subnet(),
-            }),
+            (Some(subnet), true, Some(mtu)) if mtu < IPV6_MIN_MTU => {
+                Err(NetworkProblem::Ipv6Mtu { mtu, subnet: subnet.subnet() })
+            }
             (Some(_), true, _) | (None, false, _) => Ok(self),
         }
     }
@@ -203,15 +197,11 @@ mod tests {
 
     /// A valid network file with `more` before its closing brace.
     fn network(more: &str) -> Result<Network, NetworkError> {
-        Network::from_json(&format!(
-            r#"{{"name": "x", "network_interface": "br0", {more}}}"#
-        ))
+        Network::from_json(&format!(r#"{{"name": "x", "network_interface": "br0", {more}}}"#))
     }
 
     fn v4(more: &str) -> Result<Network, NetworkError> {
-        network(&format!(
-            r#""subnets": [{{"subnet": "10.89.0.0/24"}}]{more}"#
-        ))
+        network(&format!(r#""subnets": [{{"subnet": "10.89.0.0/24"}}]{more}"#))
     }
 
     #[test]
@@ -244,16 +234,10 @@ mod tests {
             ("strict", Isolate::Strict),
         ];
         for (word, expected) in words {
-            assert_eq!(
-                options(&format!(r#""isolate": "{word}""#)).isolate(),
-                expected
-            );
+            assert_eq!(options(&format!(r#""isolate": "{word}""#)).isolate(), expected);
         }
-        let access = [
-            ("all", HostAccess::All),
-            ("dns", HostAccess::Dns),
-            ("none", HostAccess::None),
-        ];
+        let access =
+            [("all", HostAccess::All), ("dns", HostAccess::Dns), ("none", HostAccess::None)];
         for (word, expected) in access {
             let network = options(&format!(r#""host_access": "{word}""#));
             assert_eq!(network.host_access(), expected);
@@ -285,10 +269,7 @@ mod tests {
                 r#""subnets": [{"subnet": "10.0.0.0/16"}, {"subnet": "10.0.3.0/24"}]"#,
                 "subnets \"10.0.0.0/16\" and \"10.0.3.0/24\" overlap",
             ),
-            (
-                r#""subnets": [{"subnet": "10.0.0.0/24"}, {"subnet": "10.0.0.0/24"}]"#,
-                "overlap",
-            ),
+            (r#""subnets": [{"subnet": "10.0.0.0/24"}, {"subnet": "10.0.0.0/24"}]"#, "overlap"),
             (
                 r#""subnets": [{"subnet": "fd00::/64"}]"#,
                 "subnet \"fd00::/64\" needs \"ipv6_enabled\": true",
@@ -315,10 +296,7 @@ mod tests {
             assert!(message.contains(expected), "{text}: {message}");
         }
         let cases = [
-            (
-                r#", "driver": "macvlan""#,
-                "driver \"macvlan\" is not supported (accepted: bridge)",
-            ),
+            (r#", "driver": "macvlan""#, "driver \"macvlan\" is not supported (accepted: bridge)"),
             (
                 r#", "routes": []"#,
                 "network \"x\": field \"routes\" is not supported (accepted: name, id, driver, ",
@@ -327,18 +305,9 @@ mod tests {
                 r#", "options": {"vlan": "7"}"#,
                 "network \"x\": option \"vlan\" is not supported (accepted: mtu, isolate, isolate_containers, host_access, connection_limit, address_derivation)",
             ),
-            (
-                r#", "options": {"mtu": "67"}"#,
-                "option \"mtu\" is \"67\" (accepted: 68 to 65535)",
-            ),
-            (
-                r#", "options": {"mtu": "65536"}"#,
-                "option \"mtu\" is \"65536\"",
-            ),
-            (
-                r#", "options": {"mtu": "+99"}"#,
-                "option \"mtu\" is \"+99\"",
-            ),
+            (r#", "options": {"mtu": "67"}"#, "option \"mtu\" is \"67\" (accepted: 68 to 65535)"),
+            (r#", "options": {"mtu": "65536"}"#, "option \"mtu\" is \"65536\""),
+            (r#", "options": {"mtu": "+99"}"#, "option \"mtu\" is \"+99\""),
             (
                 r#", "options": {"isolate": "yes"}"#,
                 "option \"isolate\" is \"yes\" (accepted: true, false, strict)",
@@ -363,10 +332,7 @@ mod tests {
                 r#", "ipam_options": {"range": "x"}"#,
                 "field \"range\" of ipam_options is not supported (accepted: driver)",
             ),
-            (
-                r#", "id": "x""#,
-                "id \"x\" is not an id (accepted: 64 hexadecimal digits, or none)",
-            ),
+            (r#", "id": "x""#, "id \"x\" is not an id (accepted: 64 hexadecimal digits, or none)"),
             (r#", "created": "\n""#, "created \"\\n\" is not a time"),
         ];
         for (text, expected) in cases {
@@ -394,16 +360,12 @@ mod tests {
     #[test]
     fn nine_subnets_are_too_many() {
         let subnets = |count: usize| {
-            let list: Vec<_> = (0..count)
-                .map(|n| format!(r#"{{"subnet": "10.0.{n}.0/24"}}"#))
-                .collect();
+            let list: Vec<_> =
+                (0..count).map(|n| format!(r#"{{"subnet": "10.0.{n}.0/24"}}"#)).collect();
             network(&format!(r#""subnets": [{}]"#, list.join(",")))
         };
         assert_eq!(subnets(8).expect("valid").subnets().len(), 8);
         let message = subnets(9).expect_err("too many").to_string();
-        assert_eq!(
-            message,
-            "network \"x\": it has 9 subnets (accepted: 1 to 8)"
-        );
+        assert_eq!(message, "network \"x\": it has 9 subnets (accepted: 1 to 8)");
     }
 }

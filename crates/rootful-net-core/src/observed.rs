@@ -130,6 +130,12 @@ impl Sysctl {
         Self("ipv6/conf/all/forwarding".to_owned())
     }
 
+    /// `net.bridge.bridge-nf-call-iptables` and `…-ip6tables`: whether frames that pass a bridge go through
+    /// the rules for packets. They exist with br_netfilter.
+    pub fn bridge_netfilter() -> [Self; 2] {
+        ["iptables", "ip6tables"].map(|family| Self(format!("bridge/bridge-nf-call-{family}")))
+    }
+
     /// `net.ipv4.conf.LINK.NAME`.
     pub fn ipv4_link(link: &InterfaceName, name: &'static str) -> Self {
         Self(format!("ipv4/conf/{link}/{name}"))

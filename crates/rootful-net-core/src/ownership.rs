@@ -80,22 +80,8 @@ mod tests {
             (1000, Ownership::InitialUserNamespace, Err(Refused::Root)),
             (0, Ownership::User(1000), Ok(1000)),
             (1000, Ownership::User(1000), Ok(1000)),
-            (
-                1000,
-                Ownership::User(0),
-                Err(Refused::OtherUser {
-                    owner: 0,
-                    caller: 1000,
-                }),
-            ),
-            (
-                1000,
-                Ownership::User(1001),
-                Err(Refused::OtherUser {
-                    owner: 1001,
-                    caller: 1000,
-                }),
-            ),
+            (1000, Ownership::User(0), Err(Refused::OtherUser { owner: 0, caller: 1000 })),
+            (1000, Ownership::User(1001), Err(Refused::OtherUser { owner: 1001, caller: 1000 })),
         ];
         for (caller, ownership, expected) in cases {
             assert_eq!(
@@ -108,12 +94,7 @@ mod tests {
 
     #[test]
     fn a_refusal_says_whose_namespace_it_is() {
-        let refused = may_attach(1000, Ownership::User(1001))
-            .expect_err("refused")
-            .to_string();
-        assert!(
-            refused.contains("uid 1001") && refused.contains("uid 1000"),
-            "{refused}"
-        );
+        let refused = may_attach(1000, Ownership::User(1001)).expect_err("refused").to_string();
+        assert!(refused.contains("uid 1001") && refused.contains("uid 1000"), "{refused}");
     }
 }

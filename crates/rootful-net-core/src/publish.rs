@@ -36,15 +36,10 @@ impl FromStr for PortRange {
     fn from_str(text: &str) -> Result<Self, PublishError> {
         let Some((first, last)) = text.split_once('-') else {
             let port = text.parse()?;
-            return Ok(Self {
-                first: port,
-                last: port,
-            });
+            return Ok(Self { first: port, last: port });
         };
         if first.is_empty() || last.is_empty() || last.contains('-') {
-            return Err(PublishError::Range {
-                found: quoted(text),
-            });
+            return Err(PublishError::Range { found: quoted(text) });
         }
         let (first, last) = (first.parse()?, last.parse()?);
         if last <= first {
@@ -110,9 +105,7 @@ impl FromStr for Publish {
     type Err = PublishError;
 
     fn from_str(argument: &str) -> Result<Self, PublishError> {
-        let malformed = || PublishError::Malformed {
-            argument: quoted(argument),
-        };
+        let malformed = || PublishError::Malformed { argument: quoted(argument) };
         if argument.len() > MAX_BYTES {
             return Err(malformed());
         }
@@ -125,21 +118,15 @@ impl FromStr for Publish {
             Some((_, container)) if container.contains(':') => return Err(malformed()),
             Some((host, container)) => (host, container),
             None if host_address.is_some() => {
-                return Err(PublishError::AddressWithoutHostPort {
-                    argument: quoted(argument),
-                });
+                return Err(PublishError::AddressWithoutHostPort { argument: quoted(argument) });
             }
             None => ("", ports),
         };
         if container.is_empty() {
-            return Err(PublishError::NoContainerPort {
-                argument: quoted(argument),
-            });
+            return Err(PublishError::NoContainerPort { argument: quoted(argument) });
         }
         if host_address.is_none() && host.contains('.') {
-            return Err(PublishError::AddressWithoutHostPort {
-                argument: quoted(argument),
-            });
+            return Err(PublishError::AddressWithoutHostPort { argument: quoted(argument) });
         }
         let host_address = match host_address {
             Some(address) => HostAddress::from_publish(address)?,
@@ -157,12 +144,7 @@ impl FromStr for Publish {
                     container: container_ports.to_string(),
                 })
             }
-            Some(_) | None => Ok(Self {
-                protocols,
-                host_address,
-                host_ports,
-                container_ports,
-            }),
+            Some(_) | None => Ok(Self { protocols, host_address, host_ports, container_ports }),
         }
     }
 }
@@ -185,10 +167,7 @@ fn parse_protocols(list: &str, argument: &str) -> Result<Vec<Protocol>, PublishE
     for text in list.split(',') {
         let protocol = text.parse()?;
         if protocols.contains(&protocol) {
-            return Err(PublishError::DuplicateProtocol {
-                protocol,
-                argument: quoted(argument),
-            });
+            return Err(PublishError::DuplicateProtocol { protocol, argument: quoted(argument) });
         }
         protocols.push(protocol);
     }
@@ -232,17 +211,13 @@ mod tests {
 
     /// The forwards of `text` as lines, for tables.
     fn forwards(text: &str) -> Vec<String> {
-        let publish: Publish = text
-            .parse()
-            .unwrap_or_else(|error| panic!("{text}: {error}"));
+        let publish: Publish = text.parse().unwrap_or_else(|error| panic!("{text}: {error}"));
         let reparsed: Publish = publish.to_string().parse().expect("canonical form parses");
         assert_eq!(reparsed, publish, "{text}");
         publish
             .forwards()
             .map(|forward| {
-                let host = forward
-                    .host_port
-                    .map_or_else(|| "-".into(), |port| port.to_string());
+                let host = forward.host_port.map_or_else(|| "-".into(), |port| port.to_string());
                 format!(
                     "{} {} {host} {}",
                     forward.protocol, forward.host_address, forward.container_port
@@ -265,15 +240,9 @@ mod tests {
             ("0.0.0.0:8080:80", &["tcp 0.0.0.0 8080 80"]),
             ("[::]:8080:80", &["tcp [::] 8080 80"]),
             ("[::1]::80", &["tcp [::1] - 80"]),
-            (
-                "[2001:DB8::0:1]:53:5353/udp",
-                &["udp [2001:db8::1] 53 5353"],
-            ),
+            ("[2001:DB8::0:1]:53:5353/udp", &["udp [2001:db8::1] 53 5353"]),
             ("53:53/udp,tcp", &["udp * 53 53", "tcp * 53 53"]),
-            (
-                "8000-8002",
-                &["tcp * - 8000", "tcp * - 8001", "tcp * - 8002"],
-            ),
+            ("8000-8002", &["tcp * - 8000", "tcp * - 8001", "tcp * - 8002"]),
             (":8000-8001", &["tcp * - 8000", "tcp * - 8001"]),
             (
                 "192.0.2.1:9000-9001:80-81/tcp,udp",
@@ -296,10 +265,7 @@ mod tests {
         let publish: Publish = "1-65535:1-65535/tcp,udp,sctp".parse().expect("valid");
         assert_eq!(publish.forwards().count(), 3 * 65535);
         let last = publish.forwards().last().expect("not empty");
-        assert_eq!(
-            (last.protocol, last.container_port.get()),
-            (Protocol::Sctp, 65535)
-        );
+        assert_eq!((last.protocol, last.container_port.get()), (Protocol::Sctp, 65535));
     }
 
     #[test]
@@ -312,10 +278,7 @@ mod tests {
             ("[0::0]:1-2:3-4/sctp,tcp", "[::]:1-2:3-4/sctp,tcp"),
         ];
         for (text, expected) in cases {
-            assert_eq!(
-                text.parse::<Publish>().expect("valid").to_string(),
-                expected
-            );
+            assert_eq!(text.parse::<Publish>().expect("valid").to_string(), expected);
         }
     }
 
@@ -337,10 +300,7 @@ mod tests {
             ("::80", "\"\" is not a host address"),
             ("[]:80:80", "\"[]\" is not a host address"),
             ("[127.0.0.1]:80:80", "\"[127.0.0.1]\" is not a host address"),
-            (
-                "[fe80::1%eth0]:80:80",
-                "\"[fe80::1%eth0]\" is not a host address",
-            ),
+            ("[fe80::1%eth0]:80:80", "\"[fe80::1%eth0]\" is not a host address"),
             ("127.1:80:80", "\"127.1\" is not a host address"),
             ("010.0.0.1:80:80", "\"010.0.0.1\" is not a host address"),
             ("localhost:80:80", "\"localhost\" is not a host address"),
@@ -363,14 +323,8 @@ mod tests {
             ("1-2-3", "\"1-2-3\" is not a range"),
             ("80-80", "\"80-80\" does not ascend"),
             ("81-80", "\"81-80\" does not ascend"),
-            (
-                "1-2:3",
-                "\"1-2\" and the container ports \"3\" differ in number",
-            ),
-            (
-                "1:3-4",
-                "\"1\" and the container ports \"3-4\" differ in number",
-            ),
+            ("1-2:3", "\"1-2\" and the container ports \"3\" differ in number"),
+            ("1:3-4", "\"1\" and the container ports \"3-4\" differ in number"),
             ("1-3:4-5", "differ in number"),
             ("80/", "\"\" is not a protocol"),
             ("80/tcp,", "\"\" is not a protocol"),
@@ -382,19 +336,14 @@ mod tests {
             let message = text.parse::<Publish>().expect_err(text).to_string();
             assert!(message.contains(expected), "{text}: {message}");
         }
-        let long = format!("{}80", "0".repeat(MAX_BYTES))
-            .parse::<Publish>()
-            .expect_err("long");
+        let long = format!("{}80", "0".repeat(MAX_BYTES)).parse::<Publish>().expect_err("long");
         assert!(long.to_string().len() < 250, "{long}");
     }
 
     #[test]
     fn serde_reads_and_writes_the_text_form() {
         let publish: Publish = serde_json::from_str("\"8080:80\"").expect("valid");
-        assert_eq!(
-            serde_json::to_string(&publish).expect("serializes"),
-            "\"8080:80/tcp\""
-        );
+        assert_eq!(serde_json::to_string(&publish).expect("serializes"), "\"8080:80/tcp\"");
         assert!(serde_json::from_str::<Publish>("\"80-80\"").is_err());
         let forward = publish.forwards().next().expect("one");
         let json = serde_json::to_string(&forward).expect("serializes");
@@ -402,10 +351,7 @@ mod tests {
             json,
             r#"{"protocol":"tcp","host_address":"*","host_port":8080,"container_port":80}"#
         );
-        assert_eq!(
-            serde_json::from_str::<RequestedForward>(&json).expect("valid"),
-            forward
-        );
+        assert_eq!(serde_json::from_str::<RequestedForward>(&json).expect("valid"), forward);
         assert!(serde_json::from_str::<RequestedForward>(&json.replace("8080", "0")).is_err());
     }
 }

@@ -126,7 +126,8 @@ impl NetworkRequest {
     fn set(&mut self, option: &str) -> Result<(), NetworkRequestError> {
         use NetworkRequestError as Error;
         let (key, value) = option.split_once('=').unwrap_or((option, ""));
-        let invalid = || Error::Value { key: quoted(key).to_string(), value: quoted(value).to_string() };
+        let invalid =
+            || Error::Value { key: quoted(key).to_string(), value: quoted(value).to_string() };
         let twice = || Error::Twice { key: quoted(key).to_string() };
         match key {
             "ip" | "ip6" => self.addresses.push(value.parse().map_err(|_| invalid())?),
@@ -154,7 +155,9 @@ pub enum NetworkRequestError {
     #[error(transparent)]
     Name(#[from] NameError),
     /// No such option.
-    #[error("network option {key} is not supported; accepted are ip, mac, alias and interface_name")]
+    #[error(
+        "network option {key} is not supported; accepted are ip, mac, alias and interface_name"
+    )]
     Unknown {
         /// The option, quoted.
         key: String,
@@ -228,7 +231,9 @@ pub enum RequestError {
         interface: InterfaceName,
     },
     /// More than one address of a family on one network.
-    #[error("network \"{network}\": {address} is a second address of its family; one of each is accepted")]
+    #[error(
+        "network \"{network}\": {address} is a second address of its family; one of each is accepted"
+    )]
     AddressTwice {
         /// The network.
         network: NetworkName,

@@ -1,13 +1,15 @@
 //! What the planner makes of requests, as golden files in `tests/golden/plans`. After a change that is meant,
 //! `UPDATE_EXPECT=1 cargo test -p rootful-net-core` writes them anew; review the difference.
 
+#![allow(clippy::unwrap_used, reason = "a test that fails by a panic has done its work")]
+
 use std::collections::BTreeSet;
 
 use expect_test::expect_file;
 use rootful_net_core::attachment::NamespaceId;
 use rootful_net_core::catalogue::{Catalogue, default_network};
 use rootful_net_core::derivation::AddressKey;
-use rootful_net_core::ledger::{Ledger, Leases};
+use rootful_net_core::ledger::{Leases, Ledger};
 use rootful_net_core::network::Network;
 use rootful_net_core::observed::{Link, LinkKind, Listener, Observed, Route, Sysctl};
 use rootful_net_core::planner::{self, AttachDecision, Change, PlanError, World};
@@ -61,7 +63,8 @@ impl Host {
         let networks = networks.iter().map(|text| text.parse().unwrap()).collect();
         let publish: Vec<_> = publish.iter().map(|text| text.parse().unwrap()).collect();
         let request =
-            AttachRequest::new(name.parse().unwrap(), None, networks, &publish, Vec::new()).unwrap();
+            AttachRequest::new(name.parse().unwrap(), None, networks, &publish, Vec::new())
+                .unwrap();
         let root = Caller { uid: 0, user_name: None, groups: Vec::new() };
         planner::attach_query(self.world(), owner, &request)?;
         let (policy, usage) = (Policy::default(), Usage::default());
@@ -85,7 +88,12 @@ impl Host {
     }
 
     /// Attaches, and lets the kernel be as it would be then.
-    fn attach(&mut self, container: (u32, &str, u64), networks: &[&str], publish: &[&str]) -> Change {
+    fn attach(
+        &mut self,
+        container: (u32, &str, u64),
+        networks: &[&str],
+        publish: &[&str],
+    ) -> Change {
         let change = self.change(container, networks, publish, OnConflict::Refuse);
         self.become_so(&change);
         change
@@ -128,7 +136,9 @@ const DB: (u32, &str, u64) = (1001, "db", 101);
 
 #[test]
 fn the_first_attachment_makes_bridge_rules_and_link() {
-    let plan = Host::new().change(WEB, &["rootful0"], &["8080:80", "192.0.2.1:5353:53/udp"], OnConflict::Refuse).plan;
+    let plan = Host::new()
+        .change(WEB, &["rootful0"], &["8080:80", "192.0.2.1:5353:53/udp"], OnConflict::Refuse)
+        .plan;
     expect_file!["../../../tests/golden/plans/first.txt"].assert_eq(&plan.to_string());
 }
 
@@ -142,7 +152,9 @@ fn a_second_attachment_adds_only_its_own() {
 
 #[test]
 fn two_networks_have_one_default_route_and_ports_on_the_first_that_leads_out() {
-    let plan = Host::new().change(WEB, &["closed", "tiny", "rootful0"], &["8080:80"], OnConflict::Refuse).plan;
+    let plan = Host::new()
+        .change(WEB, &["closed", "tiny", "rootful0"], &["8080:80"], OnConflict::Refuse)
+        .plan;
     expect_file!["../../../tests/golden/plans/three-networks.txt"].assert_eq(&plan.to_string());
 }
 
@@ -219,7 +231,8 @@ fn the_same_name_has_the_same_address_whatever_started_before() {
             host.attach(container, &["rootful0"], &[]);
         }
         let holder = |(owner, name, _): (u32, &str, u64)| {
-            let holder = rootful_net_core::attachment::Holder { owner, name: name.parse().unwrap() };
+            let holder =
+                rootful_net_core::attachment::Holder { owner, name: name.parse().unwrap() };
             host.ledger.of_holder(&holder).unwrap().interfaces()[0].setup.addresses.clone()
         };
         (holder(WEB), holder(DB))
@@ -262,6 +275,19 @@ fn a_full_subnet_gives_the_oldest_idle_lease_and_then_says_so() {
 }
 
 #[test]
+fn an_idle_lease_gives_way_to_a_request_of_the_same_user_only() {
+    let mut host = Host::new();
+    let gone = host.attach((1000, "jolly", 1), &["rootful0"], &[]).attached.unwrap();
+    let address = gone.interfaces()[0].setup.addresses[0];
+    host.ledger.remove(gone.id());
+    let asked = format!("rootful0:ip={}", address.addr());
+    let error = host.error((1001, "web", 2), &[&asked], &[]);
+    assert!(error.ends_with("belongs to a container of another user"), "{error}");
+    let web = host.attach((1000, "web", 2), &[&asked], &[]).attached.unwrap();
+    assert_eq!(web.interfaces()[0].setup.addresses[0], address);
+}
+
+#[test]
 fn refusals_say_what_to_do() {
     let mut host = Host::new();
     host.attach(WEB, &["rootful0:ip=10.87.0.9"], &["8080:80"]);
@@ -274,7 +300,8 @@ fn refusals_say_what_to_do() {
     });
     let own = (1000, "db", 101);
     let other_namespace = (1000, "web", 102);
-    let cases: &[((u32, &str, u64), &[&str], &[&str])] = &[
+    type Case<'a> = ((u32, &'a str, u64), &'a [&'a str], &'a [&'a str]);
+    let cases: &[Case<'_>] = &[
         (own, &["nosuch"], &[]),
         (own, &["rootful0"], &["8080:80"]),
         (DB, &["rootful0"], &["192.0.2.1:8080:80"]),
@@ -299,10 +326,9 @@ fn refusals_say_what_to_do() {
         let error = host.error(*container, networks, publish);
         text.push_str(&format!("{}\n    {error}\n", asked.trim()));
     }
-    host.observed.routes.push(Route {
-        destination: "10.92.0.0/16".parse().unwrap(),
-        link: "enp1s0".to_owned(),
-    });
+    host.observed
+        .routes
+        .push(Route { destination: "10.92.0.0/16".parse().unwrap(), link: "enp1s0".to_owned() });
     text.push_str(&format!("a route\n    {}\n", host.error(own, &["tiny"], &[])));
     host.link("tiny0", LinkKind::Bridge, "somebody else's");
     text.push_str(&format!("a bridge\n    {}\n", host.error(own, &["tiny"], &[])));

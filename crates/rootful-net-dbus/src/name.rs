@@ -43,7 +43,9 @@ mod tests {
 
     #[test]
     fn network_paths_escape_like_systemd() {
-        for (name, element) in [("rootful0", "rootful0"), ("9-a.b", "_39_2da_2eb"), ("a_b", "a_5fb")] {
+        for (name, element) in
+            [("rootful0", "rootful0"), ("9-a.b", "_39_2da_2eb"), ("a_b", "a_5fb")]
+        {
             let name: NetworkName = name.parse().unwrap();
             assert_eq!(network_path(&name).as_str(), format!("/io/rootful_net1/network/{element}"));
         }

@@ -10,9 +10,7 @@ use rootful_net_core::name::NetworkName;
 
 use crate::attachment::AttachmentProperties;
 use crate::error::{Error, Result};
-use crate::name::{
-    ATTACHMENT_INTERFACE, BUS_NAME, MANAGER_PATH, NETWORK_INTERFACE, network_path,
-};
+use crate::name::{ATTACHMENT_INTERFACE, BUS_NAME, MANAGER_PATH, NETWORK_INTERFACE, network_path};
 use crate::network::NetworkProperties;
 use crate::options::Dictionary;
 
@@ -93,9 +91,7 @@ async fn managed(
         .await?;
     let objects = proxy.get_managed_objects().await.map_err(from_fdo)?;
     let of_interface = objects.into_iter().filter_map(|(path, mut interfaces)| {
-        interfaces
-            .remove(interface)
-            .map(|properties| (path, properties))
+        interfaces.remove(interface).map(|properties| (path, properties))
     });
     Ok(of_interface.collect())
 }

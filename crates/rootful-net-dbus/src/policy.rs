@@ -58,8 +58,7 @@ pub enum PolicyUser {
 impl PolicyUser {
     /// A user as a person writes it: digits are a uid.
     pub fn from_text(text: &str) -> Self {
-        text.parse()
-            .map_or_else(|_| Self::Name(text.to_owned()), Self::Uid)
+        text.parse().map_or_else(|_| Self::Name(text.to_owned()), Self::Uid)
     }
 }
 

@@ -111,8 +111,8 @@ impl AttachMessage {
         }
         let publish: Vec<Publish> = parse_all(&self.publish)?;
         let dns = self.dns.iter().map(|text| dns_server(text)).collect::<Result<_>>()?;
-        let request = AttachRequest::new(name, container_id, networks, &publish, dns)
-            .map_err(invalid)?;
+        let request =
+            AttachRequest::new(name, container_id, networks, &publish, dns).map_err(invalid)?;
         let on_conflict = if self.replace { OnConflict::Replace } else { OnConflict::Refuse };
         Ok((request, on_conflict))
     }

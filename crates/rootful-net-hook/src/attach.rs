@@ -48,19 +48,11 @@ pub(crate) fn run(deadline: Deadline, report: &mut Report) -> Result<(), HookErr
     let message = message(&annotations, &name, &state.id);
     let namespace = namespace::of_process(state.pid.ok_or(HookError::NoProcess)?)?;
     let attachment = service::with_bus(deadline, async |connection| {
-        let manager = ManagerProxy::new(&connection)
-            .await
-            .map_err(WireError::from)?;
-        let AttachMessage {
-            name,
-            networks,
-            publish,
-            ..
-        } = &message;
+        let manager = ManagerProxy::new(&connection).await.map_err(WireError::from)?;
+        let AttachMessage { name, networks, publish, .. } = &message;
         let namespace = Fd::from(namespace.as_fd());
-        let (path, _changed) = manager
-            .attach(namespace, name, networks, publish, &message.options())
-            .await?;
+        let (path, _changed) =
+            manager.attach(namespace, name, networks, publish, &message.options()).await?;
         // The container is attached; what is asked beyond that must not undo it.
         Ok(objects::attachment(&connection, &path).await.ok())
     })?;
@@ -75,10 +67,7 @@ pub(crate) fn run(deadline: Deadline, report: &mut Report) -> Result<(), HookErr
 
 /// The container's addresses on all its networks.
 fn addresses(attachment: &AttachmentProperties) -> impl Iterator<Item = IpAddr> + '_ {
-    let addresses = attachment
-        .interfaces
-        .iter()
-        .flat_map(|interface| &interface.addresses);
+    let addresses = attachment.interfaces.iter().flat_map(|interface| &interface.addresses);
     addresses.filter_map(|text| text.split('/').next()?.parse().ok())
 }
 
@@ -86,16 +75,8 @@ fn message(annotations: &Annotations, name: &ContainerName, id: &ContainerId) ->
     let texts = |dns: &[IpAddr]| dns.iter().map(ToString::to_string).collect();
     AttachMessage {
         name: name.to_string(),
-        networks: annotations
-            .networks()
-            .iter()
-            .map(ToString::to_string)
-            .collect(),
-        publish: annotations
-            .publish()
-            .iter()
-            .map(ToString::to_string)
-            .collect(),
+        networks: annotations.networks().iter().map(ToString::to_string).collect(),
+        publish: annotations.publish().iter().map(ToString::to_string).collect(),
         container_id: id.to_string(),
         // They stand with the networks.
         aliases: Vec::new(),

@@ -53,11 +53,7 @@ pub(crate) struct Config {
 impl Config {
     /// Reads it from stdin.
     pub(crate) fn read(deadline: Deadline) -> Result<Self, ConfigError> {
-        Self::parse(&input::stdin(
-            "the container's configuration",
-            MAX_BYTES,
-            deadline,
-        )?)
+        Self::parse(&input::stdin("the container's configuration", MAX_BYTES, deadline)?)
     }
 
     /// Reads it from a bundle.
@@ -89,10 +85,8 @@ impl Config {
 
     pub(crate) fn network_namespace(&self) -> NetworkNamespace {
         let namespaces = self.value["linux"]["namespaces"].as_array();
-        let network = namespaces
-            .into_iter()
-            .flatten()
-            .find(|namespace| namespace["type"] == "network");
+        let network =
+            namespaces.into_iter().flatten().find(|namespace| namespace["type"] == "network");
         match network {
             None => NetworkNamespace::OfHost,
             // Podman names another container's by a process, and what it made itself by a file elsewhere.
@@ -111,11 +105,7 @@ impl Config {
     /// Whether this file is mounted anywhere.
     pub(crate) fn has_mount_of(&self, source: &Path) -> bool {
         let mut mounts = self.value["mounts"].as_array().into_iter().flatten();
-        mounts.any(|mount| {
-            mount["source"]
-                .as_str()
-                .is_some_and(|text| Path::new(text) == source)
-        })
+        mounts.any(|mount| mount["source"].as_str().is_some_and(|text| Path::new(text) == source))
     }
 
     fn mount(&self, destination: &str) -> Option<&Value> {
@@ -129,12 +119,9 @@ impl Config {
 
     /// The directory of the files that podman makes for this run of the container.
     pub(crate) fn files_dir(&self) -> Option<PathBuf> {
-        let sources = PODMAN_FILES
-            .iter()
-            .filter_map(|file| self.mount(file)?["source"].as_str());
+        let sources = PODMAN_FILES.iter().filter_map(|file| self.mount(file)?["source"].as_str());
         let mut dirs = sources.filter_map(|source| Path::new(source).parent());
-        dirs.find(|dir| container_of(dir).is_some())
-            .map(Path::to_owned)
+        dirs.find(|dir| container_of(dir).is_some()).map(Path::to_owned)
     }
 
     /// The container's id, which the configuration does not say but the place of podman's files.
@@ -149,19 +136,14 @@ impl Config {
 
     fn outer_id(&self, mappings: &str) -> u32 {
         let mappings = self.value["linux"][mappings].as_array();
-        let of_root = mappings
-            .into_iter()
-            .flatten()
-            .find(|mapping| mapping["containerID"] == 0);
+        let of_root = mappings.into_iter().flatten().find(|mapping| mapping["containerID"] == 0);
         let id = of_root.and_then(|mapping| mapping["hostID"].as_u64());
         id.and_then(|id| u32::try_from(id).ok()).unwrap_or_default()
     }
 
     /// The SELinux label of the container's files.
     pub(crate) fn mount_label(&self) -> Option<&str> {
-        self.value["linux"]["mountLabel"]
-            .as_str()
-            .filter(|label| !label.is_empty())
+        self.value["linux"]["mountLabel"].as_str().filter(|label| !label.is_empty())
     }
 
     /// Mounts a file into the container, in the way in which podman mounts its own.
@@ -204,5 +186,7 @@ fn container_of(dir: &Path) -> Option<ContainerId> {
     dir.parent()?.file_name()?.to_str()?.parse().ok()
 }
 
+// By path, since this file is compiled into the fuzzed properties, too.
 #[cfg(test)]
+#[path = "config/tests.rs"]
 mod tests;

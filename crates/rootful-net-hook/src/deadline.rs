@@ -13,9 +13,7 @@ pub(crate) struct Deadline {
 
 impl Deadline {
     pub(crate) fn start() -> Self {
-        Self {
-            end: Instant::now() + LIMIT,
-        }
+        Self { end: Instant::now() + LIMIT }
     }
 
     /// What is left of the time; none once it is over.

@@ -12,14 +12,9 @@ pub(crate) fn run(deadline: Deadline, report: &mut Report) -> Result<(), HookErr
     let state = State::read(deadline)?;
     report.about(&state.id);
     // By its id: another container may have the name by now.
-    let options = DetachOptions {
-        container_id: Some(state.id),
-        ..DetachOptions::default()
-    };
+    let options = DetachOptions { container_id: Some(state.id), ..DetachOptions::default() };
     service::with_bus(deadline, async |connection| {
-        let manager = ManagerProxy::new(&connection)
-            .await
-            .map_err(WireError::from)?;
+        let manager = ManagerProxy::new(&connection).await.map_err(WireError::from)?;
         manager.detach_all(&options.to_dictionary()).await
     })?;
     Ok(())

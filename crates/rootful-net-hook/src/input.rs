@@ -14,10 +14,7 @@ use crate::deadline::{Deadline, LIMIT};
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum InputError {
     #[error("cannot read {what} from stdin")]
-    Stdin {
-        what: &'static str,
-        source: io::Error,
-    },
+    Stdin { what: &'static str, source: io::Error },
     #[error("{what} was not on stdin within {} s", LIMIT.as_secs())]
     Late { what: &'static str },
     #[error("{what} on stdin has more than {limit} bytes")]
@@ -47,10 +44,7 @@ fn read_to_end(
     limit: usize,
     deadline: Deadline,
 ) -> Result<Vec<u8>, InputError> {
-    let failed = |errno: Errno| InputError::Stdin {
-        what,
-        source: errno.into(),
-    };
+    let failed = |errno: Errno| InputError::Stdin { what, source: errno.into() };
     let mut bytes = Vec::new();
     let mut block = vec![0; 64 * 1024];
     loop {
@@ -83,15 +77,9 @@ pub(crate) fn file(path: &Path, limit: usize) -> Result<Vec<u8>, InputError> {
     let most = u64::try_from(limit).unwrap_or(u64::MAX).saturating_add(1);
     File::open(path)
         .and_then(|file| file.take(most).read_to_end(&mut bytes))
-        .map_err(|source| InputError::File {
-            path: path.to_owned(),
-            source,
-        })?;
+        .map_err(|source| InputError::File { path: path.to_owned(), source })?;
     match bytes.len() > limit {
-        true => Err(InputError::FileTooLong {
-            path: path.to_owned(),
-            limit,
-        }),
+        true => Err(InputError::FileTooLong { path: path.to_owned(), limit }),
         false => Ok(bytes),
     }
 }
@@ -120,13 +108,7 @@ mod tests {
         let path = dir.path().join("file");
         std::fs::write(&path, "12345").expect("it can be written");
         assert_eq!(file(&path, 5).expect("short enough"), b"12345");
-        assert!(matches!(
-            file(&path, 4),
-            Err(InputError::FileTooLong { .. })
-        ));
-        assert!(matches!(
-            file(&dir.path().join("none"), 4),
-            Err(InputError::File { .. })
-        ));
+        assert!(matches!(file(&path, 4), Err(InputError::FileTooLong { .. })));
+        assert!(matches!(file(&dir.path().join("none"), 4), Err(InputError::File { .. })));
     }
 }

@@ -45,35 +45,28 @@ fn main() -> ExitCode {
     };
     let deadline = Deadline::start();
     match stage {
-        Stage::Precreate => ended(Report::to_parent("precreate"), |report| {
-            precreate::run(deadline, report)
-        }),
-        Stage::Attach { podman } => ended(Report::to(podman, "attach"), |report| {
-            attach::run(deadline, report)
-        }),
+        Stage::Precreate => {
+            ended(Report::to_parent("precreate"), |report| precreate::run(deadline, report))
+        }
+        Stage::Attach { podman } => {
+            ended(Report::to(podman, "attach"), |report| attach::run(deadline, report))
+        }
         Stage::Detach => {
             // Whatever happens, the container has stopped, and the service finds that out by itself.
-            ended(Report::to(None, "detach"), |report| {
-                detach::run(deadline, report)
-            });
+            ended(Report::to(None, "detach"), |report| detach::run(deadline, report));
             ExitCode::SUCCESS
         }
     }
 }
 
 fn stage(arguments: &[OsString]) -> Option<Stage> {
-    let arguments: Vec<&str> = arguments
-        .iter()
-        .map(|text| text.to_str())
-        .collect::<Option<_>>()?;
+    let arguments: Vec<&str> = arguments.iter().map(|text| text.to_str()).collect::<Option<_>>()?;
     match arguments.as_slice() {
         ["precreate"] => Some(Stage::Precreate),
         ["attach"] => Some(Stage::Attach { podman: None }),
         ["attach", podman] => {
             let podman = podman.strip_prefix(config::PODMAN_OPTION)?.parse().ok()?;
-            Some(Stage::Attach {
-                podman: Some(podman),
-            })
+            Some(Stage::Attach { podman: Some(podman) })
         }
         ["detach"] => Some(Stage::Detach),
         _ => None,
@@ -99,10 +92,7 @@ mod tests {
         let cases: &[(&[&str], Option<Stage>)] = &[
             (&["precreate"], Some(Stage::Precreate)),
             (&["attach"], Some(Stage::Attach { podman: None })),
-            (
-                &["attach", "--podman=7"],
-                Some(Stage::Attach { podman: Some(7) }),
-            ),
+            (&["attach", "--podman=7"], Some(Stage::Attach { podman: Some(7) })),
             (&["detach"], Some(Stage::Detach)),
             (&[], None),
             (&["attach", "--podman="], None),

@@ -16,16 +16,11 @@ pub(crate) fn attachment_name(container: ContainerName, hostname: Option<&str>) 
 
 fn is_infra_of(container: &str, pod: &str) -> bool {
     // Quadlets call it NAME-infra.
-    container
-        .strip_suffix(SUFFIX)
-        .is_some_and(|name| name == pod || is_id(name))
+    container.strip_suffix(SUFFIX).is_some_and(|name| name == pod || is_id(name))
 }
 
 fn is_id(name: &str) -> bool {
-    name.len() == ID_DIGITS
-        && name
-            .bytes()
-            .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+    name.len() == ID_DIGITS && name.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
 #[cfg(test)]

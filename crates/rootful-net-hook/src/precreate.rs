@@ -39,10 +39,7 @@ pub(crate) fn run(deadline: Deadline, report: &mut Report) -> Result<(), HookErr
         }
     }
     let mut stdout = io::stdout().lock();
-    stdout
-        .write_all(&config.to_json())
-        .and_then(|()| stdout.flush())
-        .map_err(HookError::Output)
+    stdout.write_all(&config.to_json()).and_then(|()| stdout.flush()).map_err(HookError::Output)
 }
 
 /// The text of the container's resolver configuration; none where there is nobody to ask.

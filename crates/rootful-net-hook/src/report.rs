@@ -29,11 +29,7 @@ pub(crate) struct Report {
 impl Report {
     /// To the process of this id as well, if it is podman.
     pub(crate) fn to(podman: Option<u32>, stage: &'static str) -> Self {
-        Self {
-            podman,
-            stage,
-            container: None,
-        }
+        Self { podman, stage, container: None }
     }
 
     /// To the process that started this one as well, if it is podman.
@@ -61,11 +57,7 @@ impl Report {
         let text = printable(text);
         let line = match &self.container {
             Some(container) => {
-                format!(
-                    "{PROGRAM} {}: container {}: {text}\n",
-                    self.stage,
-                    short(container)
-                )
+                format!("{PROGRAM} {}: container {}: {text}\n", self.stage, short(container))
             }
             None => format!("{PROGRAM} {}: {text}\n", self.stage),
         };
@@ -86,9 +78,7 @@ impl Report {
         if let Some(container) = &self.container {
             // As podman's own messages have it.
             let short = short(container);
-            fields.push_str(&format!(
-                "CONTAINER_ID_FULL={container}\nCONTAINER_ID={short}\n"
-            ));
+            fields.push_str(&format!("CONTAINER_ID_FULL={container}\nCONTAINER_ID={short}\n"));
         }
         let socket = UnixDatagram::unbound()?;
         socket.set_nonblocking(true)?;

@@ -45,8 +45,7 @@ pub(crate) fn hosts(hostname: Option<&str>) -> String {
 }
 
 fn is_host_name(text: &str) -> bool {
-    text.bytes()
-        .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_'))
+    text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_'))
 }
 
 /// Writes a file for the container, which its root can change, and says where it is.
@@ -55,14 +54,10 @@ pub(crate) fn write(
     file: &'static str,
     text: &str,
 ) -> Result<PathBuf, ResolverError> {
-    let dir = config
-        .files_dir()
-        .ok_or(ResolverError::NoDirectory { file })?;
+    let dir = config.files_dir().ok_or(ResolverError::NoDirectory { file })?;
     let path = dir.join(file_name(file));
-    write_as_root_of(config, &path, text).map_err(|source| ResolverError::Write {
-        path: path.clone(),
-        source,
-    })?;
+    write_as_root_of(config, &path, text)
+        .map_err(|source| ResolverError::Write { path: path.clone(), source })?;
     Ok(path)
 }
 
@@ -80,16 +75,9 @@ pub(crate) fn name_in_hosts(
     if !config.has_mount_of(&path) {
         return Ok(());
     }
-    let names: Vec<&str> = [Some(name), config.hostname()]
-        .into_iter()
-        .flatten()
-        .collect();
-    replace(&path, |old| dns::hosts(old, &names, addresses)).map_err(|source| {
-        ResolverError::Write {
-            path: path.clone(),
-            source,
-        }
-    })
+    let names: Vec<&str> = [Some(name), config.hostname()].into_iter().flatten().collect();
+    replace(&path, |old| dns::hosts(old, &names, addresses))
+        .map_err(|source| ResolverError::Write { path: path.clone(), source })
 }
 
 fn file_name(file: &str) -> String {
@@ -125,12 +113,8 @@ fn write_as_root_of(config: &Config, path: &Path, text: &str) -> io::Result<()> 
     }
     if let Some(label) = config.mount_label() {
         // Without SELinux there are no labels to be set.
-        let _ = rustix::fs::fsetxattr(
-            &file,
-            "security.selinux",
-            label.as_bytes(),
-            XattrFlags::empty(),
-        );
+        let _ =
+            rustix::fs::fsetxattr(&file, "security.selinux", label.as_bytes(), XattrFlags::empty());
     }
     Ok(())
 }
@@ -145,10 +129,7 @@ mod tests {
         assert_eq!(hosts(None), local);
         assert_eq!(hosts(Some("")), local);
         assert_eq!(hosts(Some("a\nb")), local);
-        assert_eq!(
-            hosts(Some("web.example")),
-            format!("{local}127.0.0.1\tweb.example\n")
-        );
+        assert_eq!(hosts(Some("web.example")), format!("{local}127.0.0.1\tweb.example\n"));
     }
     #[test]
     fn a_file_is_changed_in_its_place() {

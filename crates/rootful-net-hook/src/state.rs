@@ -46,10 +46,7 @@ impl State {
         let state: OciState = serde_json::from_slice(json).map_err(StateError::Format)?;
         Ok(Self {
             id: state.id().parse()?,
-            pid: state
-                .pid()
-                .and_then(|pid| u32::try_from(pid).ok())
-                .filter(|&pid| pid > 0),
+            pid: state.pid().and_then(|pid| u32::try_from(pid).ok()).filter(|&pid| pid > 0),
             bundle: state.bundle().clone(),
             annotations: state.annotations().clone().unwrap_or_default(),
         })
@@ -57,9 +54,7 @@ impl State {
 
     /// The annotations as pairs.
     pub(crate) fn annotations(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.annotations
-            .iter()
-            .map(|(key, value)| (key.as_str(), value.as_str()))
+        self.annotations.iter().map(|(key, value)| (key.as_str(), value.as_str()))
     }
 }
 
@@ -73,11 +68,7 @@ mod tests {
     fn states_of_both_ends_of_a_life_are_read() {
         // As crun and podman say it.
         let cases = [
-            (
-                r#""pid":186,"root":"/r","status":"created","annotations":{"a":"b"}"#,
-                Some(186),
-                1,
-            ),
+            (r#""pid":186,"root":"/r","status":"created","annotations":{"a":"b"}"#, Some(186), 1),
             (r#""status":"stopped""#, None, 0),
             (r#""status":"stopped","pid":0,"annotations":null"#, None, 0),
             (r#""status":"created","pid":-1"#, None, 0),
@@ -92,15 +83,7 @@ mod tests {
 
     #[test]
     fn what_is_no_state_is_an_error() {
-        for json in [
-            "",
-            "{",
-            "[]",
-            "{}",
-            r#"{"id":"web"}"#,
-            r#"{"id":7}"#,
-            "\u{0}",
-        ] {
+        for json in ["", "{", "[]", "{}", r#"{"id":"web"}"#, r#"{"id":7}"#, "\u{0}"] {
             assert!(State::parse(json.as_bytes()).is_err(), "{json}");
         }
     }

@@ -26,10 +26,7 @@ pub(crate) enum StorageError {
     #[error(transparent)]
     Input(InputError),
     #[error("{} is not a list of containers", path.display())]
-    Format {
-        path: PathBuf,
-        source: serde_json::Error,
-    },
+    Format { path: PathBuf, source: serde_json::Error },
     #[error(transparent)]
     Name(#[from] NameError),
 }
@@ -74,9 +71,7 @@ fn name_in(json: &[u8], id: &ContainerId) -> Result<Option<String>, serde_json::
     }
     let entries: Vec<Entry<'_>> = serde_json::from_slice(json)?;
     let entry = entries.into_iter().find(|entry| entry.id == id.as_str());
-    Ok(entry
-        .and_then(|entry| entry.names.into_iter().next())
-        .map(Cow::into_owned))
+    Ok(entry.and_then(|entry| entry.names.into_iter().next()).map(Cow::into_owned))
 }
 
 #[cfg(test)]
@@ -109,18 +104,12 @@ mod tests {
         write("containers.json", &format!("[{kept}]"));
         assert_eq!(name(&id('a')).expect("it is there"), "web");
         assert!(matches!(name(&id('b')), Err(StorageError::Unknown { .. })));
-        write(
-            "volatile-containers.json",
-            &format!("[{}]", entry(&id('c'), r#"["\u0064b"]"#)),
-        );
+        write("volatile-containers.json", &format!("[{}]", entry(&id('c'), r#"["\u0064b"]"#)));
         assert_eq!(name(&id('c')).expect("it is there"), "db");
         assert_eq!(name(&id('a')).expect("it is there"), "web");
         write("volatile-containers.json", "");
         assert_eq!(name(&id('a')).expect("it is there"), "web");
-        write(
-            "containers.json",
-            &format!("[{}]", entry(&id('a'), r#"["a b"]"#)),
-        );
+        write("containers.json", &format!("[{}]", entry(&id('a'), r#"["a b"]"#)));
         assert!(matches!(name(&id('a')), Err(StorageError::Name(_))));
         write("containers.json", "{}");
         assert!(matches!(name(&id('a')), Err(StorageError::Format { .. })));

@@ -13,9 +13,7 @@ pub(crate) fn outer_uid() -> Option<u32> {
 
 fn mapped(map: &str, uid: u32) -> Option<u32> {
     map.lines().find_map(|line| {
-        let mut fields = line
-            .split_ascii_whitespace()
-            .map(|field| field.parse::<u32>().ok());
+        let mut fields = line.split_ascii_whitespace().map(|field| field.parse::<u32>().ok());
         let (inside, outside, count) = (fields.next()??, fields.next()??, fields.next()??);
         let offset = uid.checked_sub(inside)?;
         (offset < count).then(|| outside.checked_add(offset))?

@@ -44,11 +44,7 @@ pub fn forget(flows: &[Flows]) -> io::Result<usize> {
         opened => opened?,
     };
     let mut forgotten = 0;
-    for protocol in flows
-        .iter()
-        .map(|flow| flow.protocol)
-        .collect::<BTreeSet<_>>()
-    {
+    for protocol in flows.iter().map(|flow| flow.protocol).collect::<BTreeSet<_>>() {
         for family in [NetfilterProtoFamily::IPv4, NetfilterProtoFamily::IPv6] {
             for entry in entries(&mut exchange, family, protocol, &flows)? {
                 match exchange.request(message(family, ConntrackMessage::Delete(entry))) {
@@ -101,14 +97,8 @@ fn entries(
 /// Has the kernel show only entries of the protocol; one before 5.8 shows all.
 fn only(protocol: Protocol) -> Vec<DefaultNla> {
     let number = DefaultNla::new(PROTOCOL_NUMBER, vec![protocol.number()]);
-    let flags = DefaultNla::new(
-        FILTER_ORIGINAL_FLAGS,
-        FILTER_BY_PROTOCOL.to_ne_bytes().to_vec(),
-    );
-    vec![
-        nest(ORIGINAL_TUPLE, &nest(TUPLE_PROTOCOL, &number)),
-        nest(FILTER, &flags),
-    ]
+    let flags = DefaultNla::new(FILTER_ORIGINAL_FLAGS, FILTER_BY_PROTOCOL.to_ne_bytes().to_vec());
+    vec![nest(ORIGINAL_TUPLE, &nest(TUPLE_PROTOCOL, &number)), nest(FILTER, &flags)]
 }
 
 /// An attribute that consists of another.
@@ -129,29 +119,17 @@ struct Destination {
 impl Destination {
     fn is_in(&self, flows: &BTreeSet<Flows>) -> bool {
         let addresses = match self.address {
-            IpAddr::V4(address) => [
-                HostAddress::Any,
-                HostAddress::AnyIpv4,
-                HostAddress::Ipv4(address),
-            ],
-            IpAddr::V6(address) => [
-                HostAddress::Any,
-                HostAddress::AnyIpv6,
-                HostAddress::Ipv6(address),
-            ],
+            IpAddr::V4(address) => {
+                [HostAddress::Any, HostAddress::AnyIpv4, HostAddress::Ipv4(address)]
+            }
+            IpAddr::V6(address) => {
+                [HostAddress::Any, HostAddress::AnyIpv6, HostAddress::Ipv6(address)]
+            }
         };
-        let &Self {
-            protocol,
-            port: host_port,
-            ..
-        } = self;
-        addresses.into_iter().any(|host_address| {
-            flows.contains(&Flows {
-                protocol,
-                host_address,
-                host_port,
-            })
-        })
+        let &Self { protocol, port: host_port, .. } = self;
+        addresses
+            .into_iter()
+            .any(|host_address| flows.contains(&Flows { protocol, host_address, host_port }))
     }
 }
 
@@ -182,11 +160,7 @@ fn original_destination(entry: &[ConntrackAttribute]) -> Option<Destination> {
             _ => {}
         }
     }
-    Some(Destination {
-        protocol: protocol?,
-        address: address?,
-        port: port?,
-    })
+    Some(Destination { protocol: protocol?, address: address?, port: port? })
 }
 
 fn published(number: u8) -> Option<Protocol> {

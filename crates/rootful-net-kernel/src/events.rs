@@ -56,10 +56,7 @@ pub fn link_removals() -> Result<impl Stream<Item = LinkEvent> + Send + 'static,
         Ok(socket)
     };
     let socket = open().map_err(|source| KernelError::OpenSocket { source })?;
-    let removals = Removals {
-        socket,
-        pending: VecDeque::new(),
-    };
+    let removals = Removals { socket, pending: VecDeque::new() };
     Ok(stream::unfold(removals, |mut removals| async {
         let event = removals.next().await?;
         Some((event, removals))
@@ -102,8 +99,7 @@ impl Removals {
             if let Some(link) = decode_link(message.payload())
                 && link.name.starts_with("rn")
             {
-                self.pending
-                    .push_back(LinkEvent::Removed { name: link.name });
+                self.pending.push_back(LinkEvent::Removed { name: link.name });
             }
         }
     }

@@ -34,10 +34,7 @@ impl fmt::Display for ExecuteError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "cannot {}", headline(&self.step))?;
         for UndoFailure { step, source } in &self.undo_failures {
-            write!(
-                f,
-                "; what was done is still there, since undoing it failed: "
-            )?;
+            write!(f, "; what was done is still there, since undoing it failed: ")?;
             write!(f, "cannot {}: {source}", headline(step))?;
             let mut cause = source.source();
             while let Some(error) = cause {
@@ -90,16 +87,9 @@ impl Kernel {
     fn take_back(&mut self, done: &[Step], namespace: Option<&Namespace>) -> Vec<UndoFailure> {
         let undo = |step: Step| match self.apply(&step, namespace) {
             Ok(()) => None,
-            Err(source) => Some(UndoFailure {
-                step: step.to_string(),
-                source,
-            }),
+            Err(source) => Some(UndoFailure { step: step.to_string(), source }),
         };
-        done.iter()
-            .rev()
-            .flat_map(Step::undo)
-            .filter_map(undo)
-            .collect()
+        done.iter().rev().flat_map(Step::undo).filter_map(undo).collect()
     }
 
     /// Carries out one step. One that fails leaves nothing of itself behind.

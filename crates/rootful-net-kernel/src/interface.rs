@@ -39,24 +39,16 @@ fn set_up_here(setup: &InterfaceSetup) -> Result<(), KernelError> {
     let mode = without_generated_addresses(LinkUnspec::new_with_index(index)).build();
     batch.add(set(mode), 0, failure(LinkAction::Configure, &setup.name));
     for address in with_link_local(&setup.addresses, setup.link_local) {
-        add_address(
-            &mut batch,
-            index,
-            &setup.name,
-            address,
-            NLM_F_CREATE | NLM_F_EXCL,
-        );
+        add_address(&mut batch, index, &setup.name, address, NLM_F_CREATE | NLM_F_EXCL);
     }
     batch.add(up(index), 0, failure(LinkAction::BringUp, &setup.name));
     for &router in &setup.default_routers {
         let message = RouteNetlinkMessage::NewRoute(default_route(index, router));
         let link = &setup.name;
-        batch.add(message, NLM_F_CREATE | NLM_F_EXCL, move |source| {
-            KernelError::DefaultRoute {
-                link: link.clone(),
-                router,
-                source,
-            }
+        batch.add(message, NLM_F_CREATE | NLM_F_EXCL, move |source| KernelError::DefaultRoute {
+            link: link.clone(),
+            router,
+            source,
         });
     }
     socket.change(batch)
@@ -64,14 +56,12 @@ fn set_up_here(setup: &InterfaceSetup) -> Result<(), KernelError> {
 
 fn default_route(index: u32, router: IpAddr) -> RouteMessage {
     match router {
-        IpAddr::V4(router) => RouteMessageBuilder::<Ipv4Addr>::new()
-            .output_interface(index)
-            .gateway(router)
-            .build(),
-        IpAddr::V6(router) => RouteMessageBuilder::<Ipv6Addr>::new()
-            .output_interface(index)
-            .gateway(router)
-            .build(),
+        IpAddr::V4(router) => {
+            RouteMessageBuilder::<Ipv4Addr>::new().output_interface(index).gateway(router).build()
+        }
+        IpAddr::V6(router) => {
+            RouteMessageBuilder::<Ipv6Addr>::new().output_interface(index).gateway(router).build()
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use std::os::fd::AsRawFd as _;
 use std::path::Path;
 
 use ipnet::IpNet;
-use rootful_net_core::link::{Bridge, Veth};
+use rootful_net_core::link::{Bridge, Hairpin, Veth};
 use rootful_net_core::mac::MacAddress;
 use rootful_net_core::name::InterfaceName;
 use rootful_net_core::network::Neighbours;
@@ -72,11 +72,7 @@ fn configure_bridge(
     for address in with_link_local(&bridge.addresses, bridge.link_local()) {
         add_address(&mut batch, index, &bridge.name, address, address_flags);
     }
-    batch.add(
-        set(LinkUnspec::new_with_index(index).up().build()),
-        0,
-        fails(LinkAction::BringUp),
-    );
+    batch.add(set(LinkUnspec::new_with_index(index).up().build()), 0, fails(LinkAction::BringUp));
     socket.change(batch)
 }
 
@@ -97,22 +93,16 @@ pub(crate) fn create_veth(
         host = host.mtu(mtu.into());
         peer = peer.mtu(mtu.into());
     }
-    let host = host
-        .set_info_data(InfoData::Veth(InfoVeth::Peer(peer.build())))
-        .build();
+    let host = host.set_info_data(InfoData::Veth(InfoVeth::Peer(peer.build()))).build();
     create(socket, &veth.host_link, host, |socket| {
         match socket.index(&veth.host_link) {
             // The name that is taken is not the host's.
-            Ok(None) => Some(KernelError::InterfaceExists {
-                link: veth.container_link.clone(),
-            }),
+            Ok(None) => Some(KernelError::InterfaceExists { link: veth.container_link.clone() }),
             Ok(Some(_)) | Err(_) => None,
         }
     })?;
     let configured = configure_port(socket, veth);
-    undo_unless(configured, &veth.host_link, || {
-        delete(socket, &veth.host_link)
-    })
+    undo_unless(configured, &veth.host_link, || delete(socket, &veth.host_link))
 }
 
 /// Sets what the kernel does not take when a link is made: the alias, and how the bridge treats the port.
@@ -125,9 +115,8 @@ fn configure_port(socket: &mut RouteSocket, veth: &Veth) -> Result<(), KernelErr
         .learning(false)
         .flood(false)
         .append_info_data(InfoBridgePort::Locked(true))
-        .append_info_data(InfoBridgePort::Isolated(
-            veth.neighbours == Neighbours::Isolated,
-        ))
+        .append_info_data(InfoBridgePort::HairpinMode(veth.hairpin == Hairpin::On))
+        .append_info_data(InfoBridgePort::Isolated(veth.neighbours == Neighbours::Isolated))
         .group_fwd_mask(EVERY_GROUP);
     let properties = port.append_extra_attribute(LinkAttribute::IfAlias(veth.alias.clone()));
     let properties = without_generated_addresses(properties).build();
@@ -164,11 +153,7 @@ pub(crate) fn bring_up(socket: &mut RouteSocket, link: &InterfaceName) -> Result
 pub(crate) fn delete(socket: &mut RouteSocket, link: &InterfaceName) -> Result<(), KernelError> {
     let mut batch = Batch::new();
     let message = LinkUnspec::new_with_name(link.as_str()).build();
-    batch.add(
-        RouteNetlinkMessage::DelLink(message),
-        0,
-        failure(LinkAction::Delete, link),
-    );
+    batch.add(RouteNetlinkMessage::DelLink(message), 0, failure(LinkAction::Delete, link));
     match socket.change(batch) {
         Err(KernelError::NoLink { .. }) => Ok(()),
         outcome => outcome,
@@ -177,9 +162,7 @@ pub(crate) fn delete(socket: &mut RouteSocket, link: &InterfaceName) -> Result<(
 
 /// The index of a link that must be there.
 pub(crate) fn index(socket: &RouteSocket, link: &InterfaceName) -> Result<u32, KernelError> {
-    socket
-        .index(link)?
-        .ok_or_else(|| KernelError::NoLink { link: link.clone() })
+    socket.index(link)?.ok_or_else(|| KernelError::NoLink { link: link.clone() })
 }
 
 /// The request that changes an existing link.
@@ -194,15 +177,8 @@ pub(crate) fn failure(
 ) -> impl FnOnce(RequestError) -> KernelError + use<> {
     let link = link.clone();
     move |source| match source {
-        RequestError::Refused {
-            errno: Errno::NODEV,
-            ..
-        } => KernelError::NoLink { link },
-        source => KernelError::Link {
-            action,
-            link,
-            source,
-        },
+        RequestError::Refused { errno: Errno::NODEV, .. } => KernelError::NoLink { link },
+        source => KernelError::Link { action, link, source },
     }
 }
 
@@ -226,11 +202,7 @@ pub(crate) fn add_address<'a>(
     address: IpNet,
     flags: u16,
 ) {
-    let failure = move |source| KernelError::Address {
-        link: link.clone(),
-        address,
-        source,
-    };
+    let failure = move |source| KernelError::Address { link: link.clone(), address, source };
     let message = RouteNetlinkMessage::NewAddress(address_message(index, address));
     batch.add(message, flags, failure);
 }
@@ -246,9 +218,7 @@ fn address_message(index: u32, address: IpNet) -> AddressMessage {
                 .index(index)
                 .address(net.addr(), net.prefix_len())
                 .build();
-            message
-                .attributes
-                .push(AddressAttribute::Flags(AddressFlags::Nodad));
+            message.attributes.push(AddressAttribute::Flags(AddressFlags::Nodad));
             message
         }
     }
@@ -272,20 +242,14 @@ fn create(
 ) -> Result<(), KernelError> {
     let mut batch = Batch::new();
     let message = RouteNetlinkMessage::NewLink(message);
-    batch.add(message, NLM_F_CREATE | NLM_F_EXCL, |source| {
-        KernelError::Link {
-            action: LinkAction::Create,
-            link: link.clone(),
-            source,
-        }
+    batch.add(message, NLM_F_CREATE | NLM_F_EXCL, |source| KernelError::Link {
+        action: LinkAction::Create,
+        link: link.clone(),
+        source,
     });
     match socket.change(batch) {
         Err(KernelError::Link {
-            source:
-                RequestError::Refused {
-                    errno: Errno::EXIST,
-                    ..
-                },
+            source: RequestError::Refused { errno: Errno::EXIST, .. },
             ..
         }) => {
             Err(other_reason(socket)

@@ -46,11 +46,7 @@ fn request(protocol: Protocol, socket_id: SocketId) -> InetRequest {
         Protocol::Udp => StateFlags::CLOSE,
     };
     InetRequest {
-        family: if socket_id.source_address.is_ipv4() {
-            AF_INET
-        } else {
-            AF_INET6
-        },
+        family: if socket_id.source_address.is_ipv4() { AF_INET } else { AF_INET6 },
         protocol: protocol.number(),
         extensions: ExtensionFlags::empty(),
         states,

@@ -81,21 +81,12 @@ impl Namespace {
             source => NamespaceError::Inspect { source },
         })?;
         if kind != UnshareFlags::NEWNET.bits() {
-            return Err(NamespaceError::OtherKind {
-                kind: kind_name(kind),
-            });
+            return Err(NamespaceError::OtherKind { kind: kind_name(kind) });
         }
         let id = identify(&file)?;
-        let ownership = if id == identify_path(OWN_NAMESPACE)? {
-            Ownership::Host
-        } else {
-            ownership(&file)?
-        };
-        Ok(Self {
-            file,
-            id,
-            ownership,
-        })
+        let ownership =
+            if id == identify_path(OWN_NAMESPACE)? { Ownership::Host } else { ownership(&file)? };
+        Ok(Self { file, id, ownership })
     }
 
     /// Tells it from every other namespace while it exists.
@@ -121,9 +112,8 @@ impl Namespace {
     /// # Errors
     /// Where the kernel does not let the daemon in; what `work` gives is handed through.
     pub fn run<T>(&self, work: impl FnOnce() -> T) -> Result<T, KernelError> {
-        let _visit = Visit::enter(self.fd()).map_err(|errno| KernelError::EnterNamespace {
-            source: errno.into(),
-        })?;
+        let _visit = Visit::enter(self.fd())
+            .map_err(|errno| KernelError::EnterNamespace { source: errno.into() })?;
         Ok(work())
     }
 }
@@ -140,10 +130,7 @@ impl Visit {
         let flags = OFlags::RDONLY | OFlags::CLOEXEC;
         let home = rustix::fs::open(OWN_NAMESPACE, flags, Mode::empty())?;
         move_into_link_name_space(namespace, Some(LinkNameSpaceType::Network))?;
-        Ok(Self {
-            home,
-            _thread: PhantomData,
-        })
+        Ok(Self { home, _thread: PhantomData })
     }
 }
 
@@ -181,18 +168,12 @@ fn ownership(namespace: &NamespaceFile) -> Result<Ownership, NamespaceError> {
 
 fn identify(file: &NamespaceFile) -> Result<NamespaceId, Errno> {
     let status = rustix::fs::fstat(file.as_fd())?;
-    Ok(NamespaceId {
-        device: status.st_dev,
-        inode: status.st_ino,
-    })
+    Ok(NamespaceId { device: status.st_dev, inode: status.st_ino })
 }
 
 fn identify_path(path: impl AsRef<Path>) -> Result<NamespaceId, Errno> {
     let status = rustix::fs::stat(path.as_ref())?;
-    Ok(NamespaceId {
-        device: status.st_dev,
-        inode: status.st_ino,
-    })
+    Ok(NamespaceId { device: status.st_dev, inode: status.st_ino })
 }
 
 fn kind_name(kind: u32) -> &'static str {

@@ -37,11 +37,7 @@ impl Exchange {
         socket.set_non_blocking(true)?;
         // A refusal need not repeat what it refuses.
         socket.set_cap_ack(true)?;
-        Ok(Self {
-            socket,
-            buffer: Vec::with_capacity(MAX_DATAGRAM),
-            sequence: 0,
-        })
+        Ok(Self { socket, buffer: Vec::with_capacity(MAX_DATAGRAM), sequence: 0 })
     }
 
     /// Sends `parts` as one datagram of any length.
@@ -54,11 +50,7 @@ impl Exchange {
         let slices: Vec<IoSlice<'_>> = parts.iter().map(|part| IoSlice::new(part)).collect();
         let mut ancillary = SendAncillaryBuffer::default();
         let sent = rustix::net::sendmsg(&self.socket, &slices, &mut ancillary, SendFlags::empty())?;
-        if sent == len {
-            Ok(())
-        } else {
-            Err(ErrorKind::WriteZero.into())
-        }
+        if sent == len { Ok(()) } else { Err(ErrorKind::WriteZero.into()) }
     }
 
     /// Hands every answer that has arrived to `each`.
@@ -72,10 +64,7 @@ impl Exchange {
         let mut lost = None;
         loop {
             self.buffer.clear();
-            match self.socket.recv(
-                &mut self.buffer,
-                rustix::net::RecvFlags::TRUNC.bits() as i32,
-            ) {
+            match self.socket.recv(&mut self.buffer, rustix::net::RecvFlags::TRUNC.bits() as i32) {
                 Ok(len) if len > self.buffer.len() => return Err(malformed("too long an answer")),
                 Ok(_) => parse(&self.buffer, &mut each)?,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
@@ -163,11 +152,7 @@ fn parse<M: NetlinkDeserializable>(
 }
 
 fn outcome(code: i32) -> io::Result<()> {
-    if code == 0 {
-        Ok(())
-    } else {
-        Err(io::Error::from_raw_os_error(code.saturating_neg()))
-    }
+    if code == 0 { Ok(()) } else { Err(io::Error::from_raw_os_error(code.saturating_neg())) }
 }
 
 fn malformed(what: &str) -> io::Error {

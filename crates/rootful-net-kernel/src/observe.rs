@@ -38,10 +38,7 @@ pub(crate) fn observe(
     if query.own_links {
         links.extend(all_links(socket)?.into_iter().filter(is_own));
     }
-    observed.links = links
-        .into_iter()
-        .map(|link| (link.name.clone(), link))
-        .collect();
+    observed.links = links.into_iter().map(|link| (link.name.clone(), link)).collect();
     if query.routes {
         observed.routes = routes(socket)?;
     }
@@ -72,11 +69,7 @@ fn named_links(socket: &mut RouteSocket, query: &Query) -> Result<Vec<Link>, Ker
 }
 
 fn all_links(socket: &mut RouteSocket) -> Result<Vec<Link>, KernelError> {
-    socket.list(
-        "links",
-        &without_statistics(LinkMessageBuilder::default()),
-        decode_link,
-    )
+    socket.list("links", &without_statistics(LinkMessageBuilder::default()), decode_link)
 }
 
 fn without_statistics(builder: LinkMessageBuilder<LinkUnspec>) -> RouteNetlinkMessage {
@@ -92,9 +85,7 @@ pub(crate) fn decode_link(payload: &[u8]) -> Option<Link> {
         return None;
     }
     let word = |at: usize| {
-        let bytes = header[at..at + 4]
-            .try_into()
-            .expect("four bytes of sixteen");
+        let bytes = header[at..at + 4].try_into().expect("four bytes of sixteen");
         u32::from_ne_bytes(bytes)
     };
     let flags = LinkFlags::from_bits_retain(word(8));
@@ -137,10 +128,7 @@ fn link_kind(kind: String) -> LinkKind {
 }
 
 fn text(value: &[u8]) -> String {
-    let end = value
-        .iter()
-        .position(|byte| *byte == 0)
-        .unwrap_or(value.len());
+    let end = value.iter().position(|byte| *byte == 0).unwrap_or(value.len());
     String::from_utf8_lossy(&value[..end]).into_owned()
 }
 
@@ -215,13 +203,10 @@ fn decode_route(payload: &[u8]) -> Option<(IpNet, u32)> {
 fn decode_address(payload: &[u8]) -> Option<(IpNet, u32)> {
     let message = AddressMessage::parse(payload).ok()?;
     // IFA_ADDRESS is the other end's on a point-to-point link, and it is what the host can reach.
-    let address = message
-        .attributes
-        .iter()
-        .find_map(|attribute| match attribute {
-            AddressAttribute::Address(address) => Some(*address),
-            _ => None,
-        })?;
+    let address = message.attributes.iter().find_map(|attribute| match attribute {
+        AddressAttribute::Address(address) => Some(*address),
+        _ => None,
+    })?;
     let net = IpNet::new(address, message.header.prefix_len).ok()?;
     Some((net.trunc(), message.header.index))
 }
@@ -249,10 +234,7 @@ mod tests {
     fn a_link_is_read_from_its_message() {
         let link = decode_link(&message(AddressFamily::Unspec)).expect("a link");
         assert_eq!((link.index, link.name.as_str()), (7, "rn0123456789"));
-        assert_eq!(
-            (link.alias.as_deref(), link.master),
-            (Some("an alias"), Some(3))
-        );
+        assert_eq!((link.alias.as_deref(), link.master), (Some("an alias"), Some(3)));
         assert!(link.up);
         assert_eq!(decode_link(&message(AddressFamily::Bridge)), None);
     }

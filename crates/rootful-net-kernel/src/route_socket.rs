@@ -49,10 +49,7 @@ type Failure<'a> = Box<dyn FnOnce(RequestError) -> KernelError + 'a>;
 
 impl<'a> Batch<'a> {
     pub(crate) fn new() -> Self {
-        Self {
-            requests: Vec::new(),
-            failures: Vec::new(),
-        }
+        Self { requests: Vec::new(), failures: Vec::new() }
     }
 
     /// Adds a request with its `NLM_F_…` flags; `failure` makes the error when it is refused.
@@ -89,11 +86,7 @@ impl RouteSocket {
             Ok(socket)
         };
         let socket = open().map_err(|source| KernelError::OpenSocket { source })?;
-        Ok(Self {
-            socket,
-            sequence: 0,
-            datagram: Vec::with_capacity(DATAGRAM_BYTES),
-        })
+        Ok(Self { socket, sequence: 0, datagram: Vec::with_capacity(DATAGRAM_BYTES) })
     }
 
     /// The index of a link in the socket's namespace.
@@ -101,9 +94,7 @@ impl RouteSocket {
         match name_to_index(&self.socket, link.as_str()) {
             Ok(index) => Ok(Some(index)),
             Err(Errno::NODEV) => Ok(None),
-            Err(errno) => Err(KernelError::Exchange {
-                source: errno.into(),
-            }),
+            Err(errno) => Err(KernelError::Exchange { source: errno.into() }),
         }
     }
 
@@ -115,10 +106,7 @@ impl RouteSocket {
     /// Carries out a batch in one exchange. The kernel goes on behind a request that it refuses; the first
     /// failure is reported.
     pub(crate) fn change(&mut self, batch: Batch<'_>) -> Result<(), KernelError> {
-        let Batch {
-            mut requests,
-            mut failures,
-        } = batch;
+        let Batch { mut requests, mut failures } = batch;
         let Some((_, flags)) = requests.last_mut() else {
             return Ok(());
         };
@@ -153,17 +141,11 @@ impl RouteSocket {
             return Ok(answers);
         }
         let mut failed = None;
-        let requests = questions
-            .into_iter()
-            .map(|question| (question, 0))
-            .collect();
+        let requests = questions.into_iter().map(|question| (question, 0)).collect();
         self.exchange(requests, |position, reply| {
             match reply {
                 Reply::Entry { payload, .. } => answers[position] = Some(decode(payload)),
-                Reply::Refused(RequestError::Refused {
-                    errno: Errno::NODEV,
-                    ..
-                }) => {}
+                Reply::Refused(RequestError::Refused { errno: Errno::NODEV, .. }) => {}
                 Reply::Refused(error) => failed = Some(error),
                 Reply::Done => {}
             }
@@ -187,21 +169,18 @@ impl RouteSocket {
             let mut entries = Vec::new();
             let mut list_changed = false;
             let mut failed = None;
-            self.exchange(
-                vec![(question.clone(), NLM_F_DUMP)],
-                |_, reply| match reply {
-                    Reply::Entry { payload, changed } => {
-                        list_changed |= changed;
-                        entries.extend(decode(payload));
-                        false
-                    }
-                    Reply::Refused(error) => {
-                        failed = Some(error);
-                        true
-                    }
-                    Reply::Done => true,
-                },
-            )?;
+            self.exchange(vec![(question.clone(), NLM_F_DUMP)], |_, reply| match reply {
+                Reply::Entry { payload, changed } => {
+                    list_changed |= changed;
+                    entries.extend(decode(payload));
+                    false
+                }
+                Reply::Refused(error) => {
+                    failed = Some(error);
+                    true
+                }
+                Reply::Done => true,
+            })?;
             if let Some(source) = failed {
                 return Err(KernelError::List { what, source });
             }
@@ -209,10 +188,7 @@ impl RouteSocket {
                 return Ok(entries);
             }
         }
-        Err(KernelError::List {
-            what,
-            source: RequestError::KeptChanging,
-        })
+        Err(KernelError::List { what, source: RequestError::KeptChanging })
     }
 
     /// Sends all requests in one datagram and hands the replies to `receive`, each with the position of its
@@ -224,11 +200,9 @@ impl RouteSocket {
     ) -> Result<(), KernelError> {
         let count = requests.len();
         let first = self.sequence.wrapping_add(1);
-        self.send(requests)
-            .map_err(|source| KernelError::Exchange { source })?;
+        self.send(requests).map_err(|source| KernelError::Exchange { source })?;
         loop {
-            self.receive()
-                .map_err(|source| KernelError::Exchange { source })?;
+            self.receive().map_err(|source| KernelError::Exchange { source })?;
             let mut rest = self.datagram.as_slice();
             while let Some((message, behind)) = next_message(rest) {
                 rest = behind;
@@ -262,25 +236,15 @@ impl RouteSocket {
         self.datagram.clear();
         let (kept, sent) = rustix::io::retry_on_intr(|| {
             // With TRUNC the kernel tells how long the datagram was.
-            rustix::net::recv(
-                &self.socket,
-                spare_capacity(&mut self.datagram),
-                RecvFlags::TRUNC,
-            )
+            rustix::net::recv(&self.socket, spare_capacity(&mut self.datagram), RecvFlags::TRUNC)
         })?;
-        if kept < sent {
-            Err(Errno::MSGSIZE.into())
-        } else {
-            Ok(())
-        }
+        if kept < sent { Err(Errno::MSGSIZE.into()) } else { Ok(()) }
     }
 }
 
 impl std::fmt::Debug for RouteSocket {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("RouteSocket")
-            .field("socket", &self.socket)
-            .finish_non_exhaustive()
+        f.debug_struct("RouteSocket").field("socket", &self.socket).finish_non_exhaustive()
     }
 }
 
@@ -304,10 +268,7 @@ fn reply<'a>(message: &NetlinkBuffer<&'a [u8]>) -> Reply<'a> {
 
 fn outcome<'a>(message: &NetlinkBuffer<&'a [u8]>) -> Reply<'a> {
     let payload = message.payload();
-    let Some(code) = ErrorBuffer::new_checked(payload)
-        .ok()
-        .and_then(|error| error.code())
-    else {
+    let Some(code) = ErrorBuffer::new_checked(payload).ok().and_then(|error| error.code()) else {
         return Reply::Done;
     };
     let explained = message.flags() & NLM_F_ACK_TLVS != 0;
@@ -321,9 +282,5 @@ fn outcome<'a>(message: &NetlinkBuffer<&'a [u8]>) -> Reply<'a> {
 fn explanation(attributes: &[u8]) -> Option<String> {
     let mut attributes = NlasIterator::new(attributes).map_while(Result::ok);
     let text = attributes.find(|attribute| attribute.kind() == NLMSGERR_ATTR_MSG)?;
-    Some(
-        String::from_utf8_lossy(text.value())
-            .trim_end_matches(['\0', '.'])
-            .to_owned(),
-    )
+    Some(String::from_utf8_lossy(text.value()).trim_end_matches(['\0', '.']).to_owned())
 }

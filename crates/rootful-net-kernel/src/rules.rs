@@ -82,32 +82,26 @@ impl Rules {
             return Ok(());
         }
         let batch = TransactionBatch::new(transaction)?;
-        self.exchange
-            .send(&batch.pages())
-            .map_err(RulesError::Transaction)?;
+        self.exchange.send(&batch.pages()).map_err(RulesError::Transaction)?;
 
         let mut refusal: Option<(u32, io::Error)> = None;
         let mut carried_out = false;
-        let received = self
-            .exchange
-            .receive(|(number, payload): Answer<NetfilterMessage>| {
-                if let NetlinkPayload::Error(answer) = payload {
-                    if answer.code.is_some() {
-                        // Answers come in the order of the messages; what follows the first is its consequence.
-                        refusal.get_or_insert_with(|| (number, answer.to_io()));
-                    } else if number == batch.last_message() {
-                        carried_out = true;
-                    }
+        let received = self.exchange.receive(|(number, payload): Answer<NetfilterMessage>| {
+            if let NetlinkPayload::Error(answer) = payload {
+                if answer.code.is_some() {
+                    // Answers come in the order of the messages; what follows the first is its consequence.
+                    refusal.get_or_insert_with(|| (number, answer.to_io()));
+                } else if number == batch.last_message() {
+                    carried_out = true;
                 }
-            });
+            }
+        });
         match refusal {
             Some((number, error)) => Err(refused(transaction, batch.change_of(number), error)),
             None if carried_out => Ok(()),
             None => {
                 let unanswered = || io::Error::new(ErrorKind::InvalidData, "no acknowledgement");
-                Err(RulesError::Transaction(
-                    received.err().unwrap_or_else(unanswered),
-                ))
+                Err(RulesError::Transaction(received.err().unwrap_or_else(unanswered)))
             }
         }
     }
@@ -126,10 +120,7 @@ impl Rules {
             let attributes = vec![TableAttribute::Name(table.name.to_owned())];
             let question = NfTablesMessage::GetTable(TableMessage { attributes });
             let header = NetfilterHeader::new(family, 0, 0);
-            match self
-                .exchange
-                .request(NetfilterMessage::new(header, question))
-            {
+            match self.exchange.request(NetfilterMessage::new(header, question)) {
                 Ok(()) => {
                     tables.insert(table);
                 }
@@ -145,15 +136,9 @@ fn refused(transaction: &Transaction, index: Option<usize>, source: io::Error) -
     let change = index.and_then(|index| Some((index, transaction.changes().get(index)?)));
     match change {
         Some((_, Change::AddElement(element))) if source.kind() == ErrorKind::AlreadyExists => {
-            RulesError::Exists {
-                element: Box::new(element.clone()),
-            }
+            RulesError::Exists { element: Box::new(element.clone()) }
         }
-        Some((index, change)) => RulesError::Refused {
-            index,
-            change: first_line(change),
-            source,
-        },
+        Some((index, change)) => RulesError::Refused { index, change: first_line(change), source },
         None => RulesError::Transaction(source),
     }
 }

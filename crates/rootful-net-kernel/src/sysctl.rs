@@ -18,15 +18,10 @@ pub(crate) fn read(sysctl: &Sysctl) -> Result<Option<String>, KernelError> {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(source) => {
-            return Err(KernelError::ReadSysctl {
-                sysctl: sysctl.clone(),
-                source,
-            });
+            return Err(KernelError::ReadSysctl { sysctl: sysctl.clone(), source });
         }
     };
-    Ok(Some(
-        text.strip_suffix('\n').map(str::to_owned).unwrap_or(text),
-    ))
+    Ok(Some(text.strip_suffix('\n').map(str::to_owned).unwrap_or(text)))
 }
 
 /// Gives the parameter its value, unless it has it: some parameters do more than remember what is written.
@@ -56,12 +51,7 @@ pub(crate) fn ipv6_links() -> Result<Vec<InterfaceName>, KernelError> {
     let mut links = Vec::new();
     for entry in directory {
         let entry = entry.map_err(|source| KernelError::ListSysctls { source })?;
-        links.extend(
-            entry
-                .file_name()
-                .to_str()
-                .and_then(|name| name.parse().ok()),
-        );
+        links.extend(entry.file_name().to_str().and_then(|name| name.parse().ok()));
     }
     links.sort_unstable();
     Ok(links)

@@ -49,9 +49,7 @@ pub(crate) fn find(
     container: &ContainerName,
     uid: u32,
 ) -> Result<Attached, LookupError> {
-    let by_name = attachments
-        .iter()
-        .filter(|(_, found)| found.name == container.as_str());
+    let by_name = attachments.iter().filter(|(_, found)| found.name == container.as_str());
     let candidates: Vec<_> = match by_name.clone().find(|(_, found)| found.owner == uid) {
         Some(own) => vec![own.clone()],
         None => by_name.cloned().collect(),
@@ -62,13 +60,10 @@ pub(crate) fn find(
     };
     match (candidates.pop(), candidates.len()) {
         (Some(found), 0) => Ok(found),
-        (Some(_), others) => Err(LookupError::Ambiguous {
-            container: quoted(container.as_str()),
-            count: others + 1,
-        }),
-        (None, _) => Err(LookupError::NotAttached {
-            container: quoted(container.as_str()),
-        }),
+        (Some(_), others) => {
+            Err(LookupError::Ambiguous { container: quoted(container.as_str()), count: others + 1 })
+        }
+        (None, _) => Err(LookupError::NotAttached { container: quoted(container.as_str()) }),
     }
 }
 
@@ -130,9 +125,7 @@ mod tests {
         for (uid, container, expected) in cases {
             let container = container.parse().expect("a name");
             let found = find(visible(all(), *uid), &container, *uid);
-            let found = found
-                .map(|(_, found)| found.owner)
-                .map_err(|error| error.exit().code());
+            let found = found.map(|(_, found)| found.owner).map_err(|error| error.exit().code());
             assert_eq!(found, *expected, "{uid} {container}");
         }
     }

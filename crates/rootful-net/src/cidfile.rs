@@ -43,15 +43,9 @@ pub(crate) fn read(path: &Path) -> Result<ContainerId, CidfileError> {
     let mut bytes = Vec::new();
     File::open(path)
         .and_then(|file| file.take(MAX_BYTES).read_to_end(&mut bytes))
-        .map_err(|source| CidfileError::Read {
-            path: path.to_owned(),
-            source,
-        })?;
+        .map_err(|source| CidfileError::Read { path: path.to_owned(), source })?;
     let text = String::from_utf8_lossy(&bytes);
-    text.trim().parse().map_err(|source| CidfileError::Content {
-        path: path.to_owned(),
-        source,
-    })
+    text.trim().parse().map_err(|source| CidfileError::Content { path: path.to_owned(), source })
 }
 
 #[cfg(test)]

@@ -92,30 +92,19 @@ mod tests {
             expect_test::expect_file![dir.join(format!("{name}.txt"))].assert_eq(text);
         }
         let files = fs::read_dir(&dir).expect("the directory exists").count();
-        assert_eq!(
-            files,
-            texts.len(),
-            "{} has a file of no command",
-            dir.display()
-        );
+        assert_eq!(files, texts.len(), "{} has a file of no command", dir.display());
     }
 
     fn help_texts(mut command: clap::Command, name: &str, texts: &mut Vec<(String, String)>) {
-        command = command.bin_name(name.replace('-', " ").replacen(
-            "rootful net",
-            "rootful-net",
-            1,
-        ));
+        command =
+            command.bin_name(name.replace('-', " ").replacen("rootful net", "rootful-net", 1));
         let mut text = command.render_long_help().to_string();
         if !text.ends_with('\n') {
             text.push('\n');
         }
         texts.push((name.to_owned(), text));
         let subcommands: Vec<_> = command.get_subcommands().cloned().collect();
-        for subcommand in subcommands
-            .into_iter()
-            .filter(|command| command.get_name() != "help")
-        {
+        for subcommand in subcommands.into_iter().filter(|command| command.get_name() != "help") {
             let name = format!("{name}-{}", subcommand.get_name());
             help_texts(subcommand.term_width(80), &name, texts);
         }
@@ -164,39 +153,21 @@ mod tests {
     fn refused_command_lines_say_why() {
         let cases = [
             ("rootful-net", "Usage:"),
-            (
-                "rootful-net setup",
-                "<CONTAINER|--cidfile <FILE>|--pid <PID>|--netns <PATH>>",
-            ),
-            (
-                "rootful-net setup web --pid 7 --name x",
-                "cannot be used with",
-            ),
+            ("rootful-net setup", "<CONTAINER|--cidfile <FILE>|--pid <PID>|--netns <PATH>>"),
+            ("rootful-net setup web --pid 7 --name x", "cannot be used with"),
             ("rootful-net setup --pid 7", "--name <NAME>"),
             ("rootful-net setup --netns /proc/7/ns/net", "--name <NAME>"),
             ("rootful-net setup --pid 0 --name web", "0 is not in 1.."),
             ("rootful-net setup we/b", "contains \"/\""),
             ("rootful-net setup -- --all", "starts with \"-\""),
-            (
-                "rootful-net setup web -p 80-80",
-                "'--publish <PUBLISH>': the range of ports",
-            ),
-            (
-                "rootful-net setup web --network rootful0:vlan=7",
-                "\"vlan\" is not supported",
-            ),
-            (
-                "rootful-net setup web --network-alias a..b",
-                "has an empty label",
-            ),
+            ("rootful-net setup web -p 80-80", "'--publish <PUBLISH>': the range of ports"),
+            ("rootful-net setup web --network rootful0:vlan=7", "\"vlan\" is not supported"),
+            ("rootful-net setup web --network-alias a..b", "has an empty label"),
             (
                 "rootful-net setup web --dns localhost",
                 "\"localhost\" is not an IPv4 or IPv6 address",
             ),
-            (
-                "rootful-net setup web --name -x",
-                "unexpected argument '-x'",
-            ),
+            ("rootful-net setup web --name -x", "unexpected argument '-x'"),
             ("rootful-net teardown", "required"),
             ("rootful-net teardown web --all", "cannot be used with"),
             ("rootful-net network inspect", "<NAME>"),

@@ -57,16 +57,9 @@ pub(crate) fn of_process(pid: u32) -> Result<OwnedFd, NamespaceError> {
 /// Opens a network namespace that a file in the file system stands for.
 pub(crate) fn at_path(path: &Path) -> Result<OwnedFd, NamespaceError> {
     open(path).map_err(|errno| match errno {
-        Errno::NOENT | Errno::SRCH => NamespaceError::NoFile {
-            path: path.to_owned(),
-        },
-        Errno::ACCESS | Errno::PERM => NamespaceError::Permission {
-            path: path.to_owned(),
-        },
-        source => NamespaceError::Open {
-            path: path.to_owned(),
-            source,
-        },
+        Errno::NOENT | Errno::SRCH => NamespaceError::NoFile { path: path.to_owned() },
+        Errno::ACCESS | Errno::PERM => NamespaceError::Permission { path: path.to_owned() },
+        source => NamespaceError::Open { path: path.to_owned(), source },
     })
 }
 

@@ -50,10 +50,7 @@ pub(crate) fn table<const N: usize>(header: [&str; N], rows: &[[String; N]]) -> 
     let widths: [usize; N] = std::array::from_fn(|column| width(column).unwrap_or_default() + GAP);
     let mut out = String::new();
     for row in &rows {
-        let cells = row
-            .iter()
-            .zip(widths)
-            .map(|(cell, width)| format!("{cell:width$}"));
+        let cells = row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}"));
         out.push_str(cells.collect::<String>().trim_end());
         out.push('\n');
     }

@@ -26,32 +26,18 @@ pub(crate) enum PodmanError {
     NotInstalled,
     #[error("cannot run podman")]
     Run(#[source] io::Error),
-    #[error("container {container} does not exist, nor does such a pod; see 'podman ps --all --pod'")]
+    #[error(
+        "container {container} does not exist, nor does such a pod; see 'podman ps --all --pod'"
+    )]
     NoSuchContainer { container: String },
     #[error("podman cannot {task} {kind} {name}: {message}")]
-    Failed {
-        task: &'static str,
-        kind: Kind,
-        name: String,
-        message: String,
-    },
+    Failed { task: &'static str, kind: Kind, name: String, message: String },
     #[error("podman's description of {kind} {name} is not understood")]
-    Json {
-        kind: Kind,
-        name: String,
-        source: serde_json::Error,
-    },
+    Json { kind: Kind, name: String, source: serde_json::Error },
     #[error("podman describes {count} {kind}s instead of {kind} {name}")]
-    Count {
-        kind: Kind,
-        name: String,
-        count: usize,
-    },
+    Count { kind: Kind, name: String, count: usize },
     #[error("podman gives a {kind} an id that is none")]
-    Id {
-        kind: Kind,
-        source: RequestError,
-    },
+    Id { kind: Kind, source: RequestError },
     #[error("podman gives a {kind} a name that is none")]
     Name { kind: Kind, source: NameError },
     #[error(
@@ -149,19 +135,13 @@ pub(crate) fn inspect(name: &str) -> Result<Container, PodmanError> {
             return Ok(container);
         };
         let pod = pod::inspect(&pod)?;
-        return Ok(Container {
-            name: pod.name,
-            ..container
-        });
+        return Ok(Container { name: pod.name, ..container });
     }
     let pod = pod::inspect(name)?;
     let infra = pod.infra.as_str();
     let json = described(Kind::Container, infra)?.ok_or_else(|| no_such(infra))?;
     let (container, _) = parse(infra, &json)?;
-    Ok(Container {
-        name: pod.name,
-        ..container
-    })
+    Ok(Container { name: pod.name, ..container })
 }
 
 /// What podman says about a container or pod; nothing where there is none.
@@ -179,9 +159,7 @@ fn described(kind: Kind, name: &str) -> Result<Option<Vec<u8>>, PodmanError> {
 }
 
 fn no_such(name: &str) -> PodmanError {
-    PodmanError::NoSuchContainer {
-        container: quoted(name),
-    }
+    PodmanError::NoSuchContainer { container: quoted(name) }
 }
 
 /// Has a created container initialized and asks for it again.
@@ -207,10 +185,7 @@ pub(crate) fn unshare(program: &Path) -> Command {
 }
 
 fn podman(arguments: &[&str]) -> Result<Output, PodmanError> {
-    let output = Command::new("podman")
-        .args(arguments)
-        .stdin(Stdio::null())
-        .output();
+    let output = Command::new("podman").args(arguments).stdin(Stdio::null()).output();
     output.map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => PodmanError::NotInstalled,
         _ => PodmanError::Run(error),
@@ -219,21 +194,12 @@ fn podman(arguments: &[&str]) -> Result<Output, PodmanError> {
 
 fn failed(task: &'static str, kind: Kind, name: &str, output: &Output) -> PodmanError {
     let stderr = String::from_utf8_lossy(&output.stderr);
-    PodmanError::Failed {
-        task,
-        kind,
-        name: quoted(name),
-        message: last_message(&stderr),
-    }
+    PodmanError::Failed { task, kind, name: quoted(name), message: last_message(&stderr) }
 }
 
 /// The last line of podman's stderr, which is where it says what failed, after all warnings.
 pub(crate) fn last_message(stderr: &str) -> String {
-    let last = stderr
-        .lines()
-        .rev()
-        .map(str::trim)
-        .find(|line| !line.is_empty());
+    let last = stderr.lines().rev().map(str::trim).find(|line| !line.is_empty());
     let last = last.unwrap_or("it does not say why");
     last.strip_prefix("Error: ").unwrap_or(last).to_owned()
 }
@@ -277,20 +243,14 @@ struct InspectedNetworkSettings {
 /// A container, and the pod whose namespaces it holds, if it does.
 fn parse(name: &str, json: &[u8]) -> Result<(Container, Option<String>), PodmanError> {
     let kind = Kind::Container;
-    let containers: Vec<InspectedContainer> =
-        serde_json::from_slice(json).map_err(|source| PodmanError::Json {
-            kind,
-            name: quoted(name),
-            source,
-        })?;
+    let containers: Vec<InspectedContainer> = serde_json::from_slice(json)
+        .map_err(|source| PodmanError::Json { kind, name: quoted(name), source })?;
     let [container] = <[_; 1]>::try_from(containers).map_err(|containers| PodmanError::Count {
         kind,
         name: quoted(name),
         count: containers.len(),
     })?;
-    let networks = container
-        .network_settings
-        .and_then(|settings| settings.networks);
+    let networks = container.network_settings.and_then(|settings| settings.networks);
     let pod = container.is_infra.then_some(container.pod);
     let id = container.id.parse();
     let name = container.name.parse();
@@ -298,10 +258,7 @@ fn parse(name: &str, json: &[u8]) -> Result<(Container, Option<String>), PodmanE
         id: id.map_err(|source| PodmanError::Id { kind, source })?,
         name: name.map_err(|source| PodmanError::Name { kind, source })?,
         state: state(container.state),
-        network: network(
-            container.host_config.network_mode,
-            networks.unwrap_or_default(),
-        ),
+        network: network(container.host_config.network_mode, networks.unwrap_or_default()),
         hosts: match container.hosts_path.is_empty() {
             true => HostsFile::Images,
             false => HostsFile::Podmans,
@@ -316,9 +273,7 @@ fn state(state: InspectedState) -> State {
         // initialized.
         ("created" | "configured", 0) => State::Created,
         ("created" | "initialized" | "running" | "paused", pid @ 1..) => State::Alive { pid },
-        _ => State::Gone {
-            status: state.status,
-        },
+        _ => State::Gone { status: state.status },
     }
 }
 
@@ -330,11 +285,7 @@ fn network(mode: String, networks: BTreeMap<String, IgnoredAny>) -> Network {
         return Network::None;
     }
     let names: Vec<_> = networks.into_keys().collect();
-    let description = if names.is_empty() {
-        mode
-    } else {
-        names.join(", ")
-    };
+    let description = if names.is_empty() { mode } else { names.join(", ") };
     Network::Other { description }
 }
 
@@ -367,20 +318,14 @@ mod tests {
 
     fn with_state(status: &str, pid: u32) -> Container {
         let json = CREATED
-            .replace(
-                r#""Status": "created""#,
-                &format!(r#""Status": "{status}""#),
-            )
+            .replace(r#""Status": "created""#, &format!(r#""Status": "{status}""#))
             .replace(r#""Pid": 0"#, &format!(r#""Pid": {pid}"#));
         parse("web", json.as_bytes()).expect("valid").0
     }
 
     fn with_network(mode: &str, networks: &str) -> Network {
         let json = CREATED
-            .replace(
-                r#""NetworkMode": "none""#,
-                &format!(r#""NetworkMode": "{mode}""#),
-            )
+            .replace(r#""NetworkMode": "none""#, &format!(r#""NetworkMode": "{mode}""#))
             .replace(
                 r#""SandboxKey": """#,
                 &format!(r#""SandboxKey": "", "Networks": {networks}"#),
@@ -415,9 +360,7 @@ mod tests {
 
     #[test]
     fn states_say_whether_there_is_a_namespace() {
-        let gone = |status: &str| State::Gone {
-            status: status.to_owned(),
-        };
+        let gone = |status: &str| State::Gone { status: status.to_owned() };
         let cases = [
             ("created", 0, State::Created),
             ("configured", 0, State::Created),
@@ -441,22 +384,12 @@ mod tests {
 
     #[test]
     fn networks_are_told_apart() {
-        let other = |description: &str| Network::Other {
-            description: description.to_owned(),
-        };
+        let other = |description: &str| Network::Other { description: description.to_owned() };
         let cases = [
             ("none", "null", Network::None),
             ("none", "{}", Network::None),
-            (
-                &*format!("container:{ID}"),
-                "null",
-                Network::Container { id: ID.to_owned() },
-            ),
-            (
-                "bridge",
-                r#"{"podman": {"MacAddress": ""}}"#,
-                other("podman"),
-            ),
+            (&*format!("container:{ID}"), "null", Network::Container { id: ID.to_owned() }),
+            ("bridge", r#"{"podman": {"MacAddress": ""}}"#, other("podman")),
             ("bridge", r#"{"b": {}, "a": {}}"#, other("a, b")),
             ("slirp4netns", "null", other("slirp4netns")),
             ("pasta", "{}", other("pasta")),
@@ -478,10 +411,7 @@ mod tests {
             ("[]", "describes 0 containers"),
             (&two, "describes 2 containers"),
             (&CREATED.replace(ID, "e516"), "an id that is none"),
-            (
-                &CREATED.replace(r#""web""#, r#""-x\u001b""#),
-                "a name that is none",
-            ),
+            (&CREATED.replace(r#""web""#, r#""-x\u001b""#), "a name that is none"),
         ];
         for (json, expected) in cases {
             let error = parse("web", json.as_bytes()).expect_err(json);

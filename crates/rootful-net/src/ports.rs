@@ -37,10 +37,7 @@ pub(crate) fn summary(ports: &[PortProperties]) -> String {
     for port in sorted {
         match runs.last_mut() {
             Some(run) if run.is_continued_by(port) => run.more += 1,
-            Some(_) | None => runs.push(Run {
-                first: port,
-                more: 0,
-            }),
+            Some(_) | None => runs.push(Run { first: port, more: 0 }),
         }
     }
     let runs = runs.iter().map(|run| {
@@ -48,10 +45,8 @@ pub(crate) fn summary(ports: &[PortProperties]) -> String {
             "" => String::new(),
             address => format!("{}:", bracketed(address)),
         };
-        let (host, container) = (
-            run.ports(run.first.host_port),
-            run.ports(run.first.container_port),
-        );
+        let (host, container) =
+            (run.ports(run.first.host_port), run.ports(run.first.container_port));
         format!("{address}{host}->{container}/{}", run.first.protocol)
     });
     runs.collect::<Vec<_>>().join(", ")
@@ -61,38 +56,21 @@ pub(crate) fn summary(ports: &[PortProperties]) -> String {
 /// families that the container has addresses of.
 pub(crate) fn lines(attachment: &AttachmentProperties) -> Vec<String> {
     let has = |ipv6: bool| {
-        let mut addresses = attachment
-            .interfaces
-            .iter()
-            .flat_map(|interface| &interface.addresses);
+        let mut addresses = attachment.interfaces.iter().flat_map(|interface| &interface.addresses);
         addresses.any(|address| address.contains(':') == ipv6)
     };
-    let any: Vec<_> = [(has(false), "0.0.0.0"), (has(true), "::")]
-        .into_iter()
-        .filter(|(has, _)| *has)
-        .collect();
+    let any: Vec<_> =
+        [(has(false), "0.0.0.0"), (has(true), "::")].into_iter().filter(|(has, _)| *has).collect();
     let mut ports: Vec<_> = attachment.ports.iter().collect();
     ports.sort_by_key(|port| {
-        (
-            port.container_port,
-            &port.protocol,
-            &port.host_address,
-            port.host_port,
-        )
+        (port.container_port, &port.protocol, &port.host_address, port.host_port)
     });
     let mut lines = Vec::new();
     for port in ports {
         let mut line = |address: &str| {
-            let PortProperties {
-                protocol,
-                host_port,
-                container_port,
-                ..
-            } = port;
-            lines.push(format!(
-                "{container_port}/{protocol} -> {}:{host_port}",
-                bracketed(address)
-            ));
+            let PortProperties { protocol, host_port, container_port, .. } = port;
+            lines
+                .push(format!("{container_port}/{protocol} -> {}:{host_port}", bracketed(address)));
         };
         match port.host_address.as_str() {
             "" => any.iter().for_each(|(_, address)| line(address)),
@@ -129,18 +107,9 @@ mod tests {
         let cases: &[(&[PortProperties], &str)] = &[
             (&[], ""),
             (&[port("tcp", "", 8080, 80)], "8080->80/tcp"),
-            (
-                &[port("tcp", "", 8081, 81), port("tcp", "", 8080, 80)],
-                "8080-8081->80-81/tcp",
-            ),
-            (
-                &[port("tcp", "", 8080, 80), port("tcp", "", 8081, 80)],
-                "8080->80/tcp, 8081->80/tcp",
-            ),
-            (
-                &[port("udp", "", 53, 53), port("tcp", "", 53, 53)],
-                "53->53/tcp, 53->53/udp",
-            ),
+            (&[port("tcp", "", 8081, 81), port("tcp", "", 8080, 80)], "8080-8081->80-81/tcp"),
+            (&[port("tcp", "", 8080, 80), port("tcp", "", 8081, 80)], "8080->80/tcp, 8081->80/tcp"),
+            (&[port("udp", "", 53, 53), port("tcp", "", 53, 53)], "53->53/tcp, 53->53/udp"),
             (
                 &[port("tcp", "127.0.0.1", 1, 1), port("tcp", "::1", 2, 2)],
                 "127.0.0.1:1->1/tcp, [::1]:2->2/tcp",
@@ -167,18 +136,11 @@ mod tests {
         };
         let ports = vec![port("udp", "::1", 5353, 53), port("tcp", "", 8080, 80)];
         let single = attachment(&["10.87.0.2/16"], ports.clone());
-        assert_eq!(
-            lines(&single),
-            ["53/udp -> [::1]:5353", "80/tcp -> 0.0.0.0:8080"]
-        );
+        assert_eq!(lines(&single), ["53/udp -> [::1]:5353", "80/tcp -> 0.0.0.0:8080"]);
         let dual = attachment(&["10.87.0.2/16", "fd00::2/64"], ports);
         assert_eq!(
             lines(&dual),
-            [
-                "53/udp -> [::1]:5353",
-                "80/tcp -> 0.0.0.0:8080",
-                "80/tcp -> [::]:8080"
-            ]
+            ["53/udp -> [::1]:5353", "80/tcp -> 0.0.0.0:8080", "80/tcp -> [::]:8080"]
         );
     }
 }

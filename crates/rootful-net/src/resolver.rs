@@ -29,10 +29,7 @@ pub(crate) enum ResolverError {
     #[error("cannot open the root directory of process {pid}")]
     Root { pid: u32, source: Errno },
     #[error("cannot write /etc/{file} in the container, names are not resolved there")]
-    Write {
-        file: &'static str,
-        source: io::Error,
-    },
+    Write { file: &'static str, source: io::Error },
     #[error("/etc/{file} in the container is not a regular file; it stays as it is")]
     NotRegular { file: &'static str },
     #[error("cannot write the container's files as root of podman's user namespace: {message}")]
@@ -69,10 +66,7 @@ impl Files {
         attachment: &AttachmentProperties,
         hosts: HostsFile,
     ) -> Result<Self, ServiceError> {
-        let addresses = attachment
-            .interfaces
-            .iter()
-            .flat_map(|interface| &interface.addresses);
+        let addresses = attachment.interfaces.iter().flat_map(|interface| &interface.addresses);
         let addresses = addresses.filter_map(|text| text.split('/').next()?.parse().ok());
         Ok(Self {
             resolv_conf: resolver(service, attachment).await?,
@@ -111,9 +105,8 @@ impl Files {
     }
 
     fn write_unshared(&self, pid: u32) -> Result<(), ResolverError> {
-        let failed = |error: &dyn std::fmt::Display| ResolverError::Unshared {
-            message: error.to_string(),
-        };
+        let failed =
+            |error: &dyn std::fmt::Display| ResolverError::Unshared { message: error.to_string() };
         let program = std::env::current_exe().map_err(|error| failed(&error))?;
         let mut child = podman::unshare(&program)
             .args(["write-files", "--pid", &pid.to_string()])
@@ -126,15 +119,11 @@ impl Files {
         let mut stdin = child.stdin.take().expect("standard input is a pipe");
         let sent = stdin.write_all(&description);
         drop(stdin);
-        let output = child
-            .wait_with_output()
-            .and_then(|output| sent.map(|()| output));
+        let output = child.wait_with_output().and_then(|output| sent.map(|()| output));
         let output = output.map_err(|error| failed(&error))?;
         match output.status.success() {
             true => Ok(()),
-            false => Err(failed(&podman::last_message(&String::from_utf8_lossy(
-                &output.stderr,
-            )))),
+            false => Err(failed(&podman::last_message(&String::from_utf8_lossy(&output.stderr)))),
         }
     }
 }
@@ -152,21 +141,15 @@ async fn resolver(
         return Ok(Some(foreign_resolv_conf(&parsed(&attachment.dns))));
     }
     let networks = service.networks().await?;
-    let attached = |name: &str| {
-        attachment
-            .interfaces
-            .iter()
-            .position(|interface| interface.network == name)
-    };
+    let attached =
+        |name: &str| attachment.interfaces.iter().position(|interface| interface.network == name);
     let mut networks: Vec<_> = networks
         .into_iter()
         .filter_map(|network| Some((attached(&network.name)?, network)))
         .collect();
     networks.sort_by_key(|(position, _)| *position);
-    let servers: Vec<IpAddr> = networks
-        .iter()
-        .flat_map(|(_, network)| parsed(&network.name_servers))
-        .collect();
+    let servers: Vec<IpAddr> =
+        networks.iter().flat_map(|(_, network)| parsed(&network.name_servers)).collect();
     if !servers.is_empty() {
         return Ok(Some(resolv_conf(&servers)));
     }
@@ -208,10 +191,7 @@ fn write_hosts(root: &OwnedFd, name: &str, addresses: &[IpAddr]) -> Result<(), R
     let mut old = String::new();
     let read = check_regular(&file, HOSTS)
         .map(|()| (&mut file).take(MAX_HOSTS).read_to_string(&mut old))?;
-    read.map_err(|source| ResolverError::Write {
-        file: HOSTS,
-        source,
-    })?;
+    read.map_err(|source| ResolverError::Write { file: HOSTS, source })?;
     let new = hosts(&old, &[name], addresses);
     match new == old {
         true => Ok(()),
@@ -222,10 +202,7 @@ fn write_hosts(root: &OwnedFd, name: &str, addresses: &[IpAddr]) -> Result<(), R
 fn write_error(file: &'static str, errno: Errno) -> ResolverError {
     match errno {
         Errno::LOOP => ResolverError::NotRegular { file },
-        source => ResolverError::Write {
-            file,
-            source: source.into(),
-        },
+        source => ResolverError::Write { file, source: source.into() },
     }
 }
 
@@ -311,10 +288,7 @@ mod tests {
         write_resolv_conf(&root, "nameserver ::1\n").expect("the link is replaced");
         assert_eq!(text(dir.path(), "resolv.conf"), "nameserver ::1\n");
         let error = write_hosts(&root, "web", &[]).expect_err("a link");
-        assert!(
-            matches!(error, ResolverError::NotRegular { file: HOSTS }),
-            "{error}"
-        );
+        assert!(matches!(error, ResolverError::NotRegular { file: HOSTS }), "{error}");
         fs::remove_dir_all(dir.path().join("etc")).expect("removed");
         symlink(outside.path(), dir.path().join("etc")).expect("a link");
         write_resolv_conf(&root, "nameserver ::1\n").expect_err("it is not there in the container");
@@ -337,10 +311,7 @@ mod tests {
         let reader = OFlags::RDONLY | OFlags::NONBLOCK;
         let reader = rustix::fs::openat(&root, "etc/resolv.conf", reader, Mode::empty());
         let error = write_resolv_conf(&root, "nameserver ::1\n").expect_err("a FIFO");
-        assert!(
-            matches!(error, ResolverError::NotRegular { file: RESOLV_CONF }),
-            "{error}"
-        );
+        assert!(matches!(error, ResolverError::NotRegular { file: RESOLV_CONF }), "{error}");
         drop(reader);
         assert!(dir.path().join("etc/resolv.conf").exists());
     }

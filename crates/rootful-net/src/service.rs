@@ -32,9 +32,7 @@ impl Service {
     }
 
     pub(crate) async fn manager(&self) -> Result<ManagerProxy<'_>, ServiceError> {
-        Ok(ManagerProxy::new(&self.connection)
-            .await
-            .map_err(WireError::from)?)
+        Ok(ManagerProxy::new(&self.connection).await.map_err(WireError::from)?)
     }
 
     /// The attachments of all users, by name and then by owner.
@@ -123,16 +121,14 @@ fn from_bus(error: zbus::Error) -> ServiceError {
         zbus::Error::MethodError(name, message, _)
             if name.as_str().starts_with("org.freedesktop.systemd1.") =>
         {
-            ServiceError::NotRunning {
-                reason: message.unwrap_or_else(|| name.to_string()),
-            }
+            ServiceError::NotRunning { reason: message.unwrap_or_else(|| name.to_string()) }
         }
         zbus::Error::InputOutput(error) if error.kind() == io::ErrorKind::TimedOut => {
             ServiceError::TimedOut
         }
-        zbus::Error::InputOutput(error) => ServiceError::NotRunning {
-            reason: format!("the connection was lost: {error}"),
-        },
+        zbus::Error::InputOutput(error) => {
+            ServiceError::NotRunning { reason: format!("the connection was lost: {error}") }
+        }
         error => ServiceError::Wire(error),
     }
 }
@@ -192,14 +188,8 @@ mod tests {
             (WireError::NotInitialized(text()), 7),
             (WireError::Internal(text()), 1),
             (WireError::ZBus(zbus::Error::InvalidReply), 1),
-            (
-                WireError::ZBus(io::Error::from(io::ErrorKind::TimedOut).into()),
-                6,
-            ),
-            (
-                WireError::ZBus(io::Error::from(io::ErrorKind::BrokenPipe).into()),
-                6,
-            ),
+            (WireError::ZBus(io::Error::from(io::ErrorKind::TimedOut).into()), 6),
+            (WireError::ZBus(io::Error::from(io::ErrorKind::BrokenPipe).into()), 6),
         ];
         for (error, code) in cases {
             let shown = error.to_string();

@@ -32,10 +32,7 @@ pub(crate) struct Authority {
 
 impl Authority {
     pub(crate) fn new(gate: Gate, connection: Connection) -> Self {
-        Self {
-            gate,
-            polkit: Polkit::new(connection),
-        }
+        Self { gate, polkit: Polkit::new(connection) }
     }
 
     /// Who sent the message. Never a process id, and nothing that the message itself says.
@@ -47,16 +44,8 @@ impl Authority {
         let uid = self.gate.uid(&unique_name).ok_or_else(|| {
             Error::NotAuthorized("the bus does not say who is calling".to_owned())
         })?;
-        let interactive = header
-            .primary()
-            .flags()
-            .contains(Flags::ALLOW_INTERACTIVE_AUTH);
-        Ok(Sender {
-            uid,
-            line: self.gate.line(&unique_name),
-            unique_name,
-            interactive,
-        })
+        let interactive = header.primary().flags().contains(Flags::ALLOW_INTERACTIVE_AUTH);
+        Ok(Sender { uid, line: self.gate.line(&unique_name), unique_name, interactive })
     }
 
     /// Asks polkit whether the sender may do what a grant leaves to polkit.
@@ -68,13 +57,9 @@ impl Authority {
         sender: &Sender,
         details: &HashMap<&str, String>,
     ) -> Result<()> {
-        self.ask(sender, Action::Attach, details)
-            .await
-            .map_err(|reason| {
-                Error::NotAuthorized(format!(
-                    "the grant for this needs polkit's consent: {reason}"
-                ))
-            })
+        self.ask(sender, Action::Attach, details).await.map_err(|reason| {
+            Error::NotAuthorized(format!("the grant for this needs polkit's consent: {reason}"))
+        })
     }
 
     /// Whether the sender may do `operation` with what belongs to `owner`: users do what they like with what
@@ -92,22 +77,18 @@ impl Authority {
             return Ok(());
         }
         let owner = owner.map(|uid| uid.to_string()).unwrap_or_default();
-        let details = HashMap::from([
-            ("operation", operation.to_owned()),
-            ("owner", owner.clone()),
-        ]);
-        self.ask(sender, Action::Manage, &details)
-            .await
-            .map_err(|reason| {
-                let of_whom = match owner.as_str() {
-                    "" => String::new(),
-                    owner => format!(" of user {owner}; that user or root can"),
-                };
-                Error::NotAuthorized(format!(
-                    "user {} may not {operation}{of_whom}; {reason}",
-                    sender.uid
-                ))
-            })
+        let details =
+            HashMap::from([("operation", operation.to_owned()), ("owner", owner.clone())]);
+        self.ask(sender, Action::Manage, &details).await.map_err(|reason| {
+            let of_whom = match owner.as_str() {
+                "" => String::new(),
+                owner => format!(" of user {owner}; that user or root can"),
+            };
+            Error::NotAuthorized(format!(
+                "user {} may not {operation}{of_whom}; {reason}",
+                sender.uid
+            ))
+        })
     }
 
     async fn ask(
@@ -116,17 +97,8 @@ impl Authority {
         action: Action,
         details: &HashMap<&str, String>,
     ) -> std::result::Result<(), String> {
-        let Sender {
-            unique_name,
-            interactive,
-            ..
-        } = sender;
-        let question = Question {
-            unique_name,
-            interactive: *interactive,
-            action,
-            details,
-        };
+        let Sender { unique_name, interactive, .. } = sender;
+        let question = Question { unique_name, interactive: *interactive, action, details };
         self.polkit.ask(&question).await
     }
 }
@@ -144,7 +116,5 @@ pub(crate) async fn peer_uid(connection: &Connection, unique_name: &str) -> Resu
         .cache_properties(zbus::proxy::CacheProperties::No)
         .build()
         .await?;
-    bus.get_connection_unix_user(name)
-        .await
-        .map_err(|error| unknown(&error))
+    bus.get_connection_unix_user(name).await.map_err(|error| unknown(&error))
 }

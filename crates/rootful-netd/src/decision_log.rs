@@ -22,14 +22,8 @@ struct Rate {
     per_second: f64,
 }
 
-const GRANTED: Rate = Rate {
-    at_once: 500.0,
-    per_second: 20.0,
-};
-const REFUSED: Rate = Rate {
-    at_once: 20.0,
-    per_second: 1.0,
-};
+const GRANTED: Rate = Rate { at_once: 500.0, per_second: 20.0 };
+const REFUSED: Rate = Rate { at_once: 20.0, per_second: 1.0 };
 
 static BUCKETS: LazyLock<Mutex<HashMap<(Line, bool), Bucket>>> = LazyLock::new(Mutex::default);
 
@@ -42,11 +36,7 @@ struct Bucket {
 
 impl Bucket {
     fn full(rate: Rate, now: Instant) -> Self {
-        Self {
-            left: rate.at_once,
-            filled: now,
-            left_out: 0,
-        }
+        Self { left: rate.at_once, filled: now, left_out: 0 }
     }
 
     fn fill(&mut self, rate: Rate, now: Instant) {
@@ -89,10 +79,7 @@ impl Asked {
 
     /// What is to be done with a container of this name, and with nothing else.
     pub(crate) fn container(name: &str) -> Self {
-        Self {
-            container: bounded(name),
-            ..Self::default()
-        }
+        Self { container: bounded(name), ..Self::default() }
     }
 }
 
@@ -109,18 +96,11 @@ pub(crate) fn record(
     let now = Instant::now();
     let left_out = {
         let mut buckets = buckets();
-        let bucket = buckets
-            .entry((line, is_granted))
-            .or_insert_with(|| Bucket::full(rate, now));
+        let bucket = buckets.entry((line, is_granted)).or_insert_with(|| Bucket::full(rate, now));
         bucket.take(rate, now)
     };
     let Some(left_out) = left_out else { return };
-    let Asked {
-        container,
-        container_id,
-        networks,
-        ports,
-    } = asked;
+    let Asked { container, container_id, networks, ports } = asked;
     match outcome {
         Ok(grants) => {
             let grant = bounded(&grants.join("; "));
@@ -250,22 +230,15 @@ mod tests {
     #[test]
     fn a_flood_is_counted_and_written_about_once() {
         let start = Instant::now();
-        let rate = Rate {
-            at_once: 3.0,
-            per_second: 1.0,
-        };
+        let rate = Rate { at_once: 3.0, per_second: 1.0 };
         let mut bucket = Bucket::full(rate, start);
-        let written = (0..1000)
-            .filter(|_| bucket.take(rate, start).is_some())
-            .count();
+        let written = (0..1000).filter(|_| bucket.take(rate, start).is_some()).count();
         assert_eq!((written, bucket.left_out), (3, 997));
         let later = start + Duration::from_secs(1);
         assert_eq!(bucket.take(rate, later), Some(997));
         assert_eq!(bucket.take(rate, later), None);
         let much_later = start + Duration::from_secs(1000);
-        let written = (0..1000)
-            .filter(|_| bucket.take(rate, much_later).is_some())
-            .count();
+        let written = (0..1000).filter(|_| bucket.take(rate, much_later).is_some()).count();
         assert_eq!(written, 3);
     }
 
@@ -279,10 +252,7 @@ mod tests {
         for (text, expected) in cases {
             assert_eq!(bounded(text), expected);
         }
-        assert_eq!(
-            bounded(&"\n".repeat(100_000)).chars().count(),
-            MAX_CHARS + 1
-        );
+        assert_eq!(bounded(&"\n".repeat(100_000)).chars().count(), MAX_CHARS + 1);
         let many = vec!["x".repeat(1000); 1000];
         let listed = bounded_list(&many);
         assert!(listed.chars().count() < 2 * MAX_CHARS, "{listed}");

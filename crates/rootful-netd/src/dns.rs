@@ -31,9 +31,7 @@ const PROGRAM_DIRS: [&str; 5] = [
 
 /// Whether the name server is installed.
 pub(crate) fn is_installed() -> bool {
-    PROGRAM_DIRS
-        .iter()
-        .any(|dir| Path::new(dir).join("aardvark-dns").exists())
+    PROGRAM_DIRS.iter().any(|dir| Path::new(dir).join("aardvark-dns").exists())
 }
 
 /// Where the engine leaves what is to be served.
@@ -113,11 +111,8 @@ impl Keeper {
             }
             forwarders = Forwarders::now();
             let wanted = records.borrow_and_update().clone();
-            let state = if wanted.is_empty() {
-                self.stop().await
-            } else {
-                self.serve(&wanted).await
-            };
+            let state =
+                if wanted.is_empty() { self.stop().await } else { self.serve(&wanted).await };
             self.enter(state);
         }
     }

@@ -24,11 +24,7 @@ pub(crate) struct FairQueue<T> {
 
 impl<T> Default for FairQueue<T> {
     fn default() -> Self {
-        Self {
-            lines: BTreeMap::new(),
-            turns: VecDeque::new(),
-            length: 0,
-        }
+        Self { lines: BTreeMap::new(), turns: VecDeque::new(), length: 0 }
     }
 }
 
@@ -77,9 +73,7 @@ mod tests {
     const BOB: Line = Line::User(2);
 
     fn drain(queue: &mut FairQueue<u32>) -> Vec<u32> {
-        std::iter::from_fn(|| queue.pop(|_| true))
-            .map(|(_, item)| item)
-            .collect()
+        std::iter::from_fn(|| queue.pop(|_| true)).map(|(_, item)| item).collect()
     }
 
     #[test]

@@ -118,29 +118,17 @@ impl State {
     fn next(&mut self) -> Option<Message> {
         for lane in Lane::ALL {
             let mut served = HashMap::<Line, usize>::new();
-            for one in self
-                .served
-                .values()
-                .flatten()
-                .filter(|one| one.lane == lane)
-            {
+            for one in self.served.values().flatten().filter(|one| one.lane == lane) {
                 *served.entry(one.line).or_default() += 1;
             }
             if served.values().sum::<usize>() >= lane.in_all() {
                 continue;
             }
-            let ready = |line: Line| {
-                served
-                    .get(&line)
-                    .is_none_or(|&count| count < lane.for_each())
-            };
+            let ready = |line: Line| served.get(&line).is_none_or(|&count| count < lane.for_each());
             if let Some((line, message)) = self.queue(lane).pop(ready) {
                 if let Some(key) = key_of(&message) {
                     let since = Instant::now();
-                    self.served
-                        .entry(key)
-                        .or_default()
-                        .push(Served { line, lane, since });
+                    self.served.entry(key).or_default().push(Served { line, lane, since });
                 }
                 return Some(message);
             }
@@ -228,17 +216,12 @@ impl Gate {
     }
 
     fn admit_call(&self, message: Message) -> Result<(), Refused> {
-        let expects_reply = !message
-            .primary_header()
-            .flags()
-            .contains(Flags::NO_REPLY_EXPECTED);
+        let expects_reply = !message.primary_header().flags().contains(Flags::NO_REPLY_EXPECTED);
         let header = message.header();
         let Some(sender) = header.sender().map(ToString::to_string) else {
             return Ok(());
         };
-        let sets = header
-            .interface()
-            .is_some_and(|name| name == "org.freedesktop.DBus.Properties")
+        let sets = header.interface().is_some_and(|name| name == "org.freedesktop.DBus.Properties")
             && header.member().is_some_and(|name| name == "Set");
         drop(header);
         // Its end could not be noticed: the answer is what gives the place back.
@@ -273,9 +256,7 @@ impl Gate {
                 Ok(())
             }
             None => {
-                state
-                    .peers
-                    .insert(sender.clone(), Peer::Asked(vec![message]));
+                state.peers.insert(sender.clone(), Peer::Asked(vec![message]));
                 state.unidentified += 1;
                 tokio::spawn(self.clone().identify(sender));
                 Ok(())
@@ -290,14 +271,10 @@ impl Gate {
             None => Err(Error::Unavailable("the service is starting".to_owned())),
         };
         let identity = match identity {
-            Ok(uid) if user_database::is_named(uid).await => Ok(Identity {
-                uid,
-                line: Line::User(uid),
-            }),
-            Ok(uid) => Ok(Identity {
-                uid,
-                line: Line::Nameless,
-            }),
+            Ok(uid) if user_database::is_named(uid).await => {
+                Ok(Identity { uid, line: Line::User(uid) })
+            }
+            Ok(uid) => Ok(Identity { uid, line: Line::Nameless }),
             Err(error) => Err(error),
         };
         let mut turned_away = Vec::new();
@@ -399,8 +376,7 @@ impl Gate {
             }
             Refused::ReadOnly(message) => {
                 let reason = "the properties of this service are read-only".to_owned();
-                self.answer(&message, zbus::fdo::Error::PropertyReadOnly(reason))
-                    .await;
+                self.answer(&message, zbus::fdo::Error::PropertyReadOnly(reason)).await;
             }
         }
     }
@@ -425,8 +401,5 @@ fn key_of(message: &Message) -> Option<(String, u32)> {
 }
 
 fn is_from_bus(message: &Message) -> bool {
-    message
-        .header()
-        .sender()
-        .is_some_and(|sender| sender.as_str() == "org.freedesktop.DBus")
+    message.header().sender().is_some_and(|sender| sender.as_str() == "org.freedesktop.DBus")
 }

@@ -10,8 +10,7 @@ pub(crate) fn start() {
     // JOURNAL_STREAM is set by systemd where standard error leads to the journal.
     let journal = std::env::var_os("JOURNAL_STREAM").and_then(|_| tracing_journald::layer().ok());
     let to_stderr = journal.is_none();
-    let stderr = to_stderr.then(|| {
-        tracing_subscriber::fmt::layer().with_writer(std::io::stderr).without_time()
-    });
+    let stderr = to_stderr
+        .then(|| tracing_subscriber::fmt::layer().with_writer(std::io::stderr).without_time());
     tracing_subscriber::registry().with(LevelFilter::INFO).with(journal).with(stderr).init();
 }

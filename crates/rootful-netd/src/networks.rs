@@ -23,10 +23,7 @@ pub(crate) enum DefaultNetworkError {
     NoFreeSubnet(#[from] NoFreeSubnet),
     /// The file cannot be written.
     #[error("cannot write {}", path.display())]
-    Write {
-        path: PathBuf,
-        source: std::io::Error,
-    },
+    Write { path: PathBuf, source: std::io::Error },
 }
 
 /// Reads all networks. One that is wrong is left out, with a log record that says why: the others' containers

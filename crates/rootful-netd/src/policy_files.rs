@@ -23,21 +23,13 @@ const MAX_LINKS: usize = 40;
 pub(crate) enum PolicyFileError {
     /// A file or directory cannot be read.
     #[error("cannot read {}", path.display())]
-    Read {
-        path: PathBuf,
-        source: std::io::Error,
-    },
+    Read { path: PathBuf, source: std::io::Error },
     /// Others than root could have written the file, or have put another in its place.
     #[error(
         "{} is refused: the owner of {} is uid {uid} and its mode {mode:o} (accepted: owned by root, writable by root alone)",
         path.display(), culprit.display()
     )]
-    Writable {
-        path: PathBuf,
-        culprit: PathBuf,
-        uid: u32,
-        mode: u32,
-    },
+    Writable { path: PathBuf, culprit: PathBuf, uid: u32, mode: u32 },
     /// It is something else than a file, or far too long.
     #[error("{} is refused: it is no file of at most {MAX_BYTES} bytes", path.display())]
     NoFile { path: PathBuf },
@@ -75,41 +67,27 @@ fn read_from(directories: &[&Path]) -> Result<Policy, PolicyFileError> {
 }
 
 fn read_trusted(path: &Path) -> Result<String, PolicyFileError> {
-    let unreadable = |source| PolicyFileError::Read {
-        path: path.to_owned(),
-        source,
-    };
+    let unreadable = |source| PolicyFileError::Read { path: path.to_owned(), source };
     ensure_trusted(path)?;
     // A FIFO without a writer must not be waited for.
     let mut options = File::options();
     let nonblocking = i32::try_from(OFlags::NONBLOCK.bits()).expect("a flag of open(2)");
-    let file = options
-        .read(true)
-        .custom_flags(nonblocking)
-        .open(path)
-        .map_err(unreadable)?;
+    let file = options.read(true).custom_flags(nonblocking).open(path).map_err(unreadable)?;
     // What is checked last is what is read: the open file, whatever the path names later.
     let metadata = file.metadata().map_err(unreadable)?;
     ensure_written_by_root(path, path, &metadata)?;
     if !metadata.is_file() || metadata.len() > MAX_BYTES {
-        return Err(PolicyFileError::NoFile {
-            path: path.to_owned(),
-        });
+        return Err(PolicyFileError::NoFile { path: path.to_owned() });
     }
     let mut text = String::new();
-    file.take(MAX_BYTES)
-        .read_to_string(&mut text)
-        .map_err(unreadable)?;
+    file.take(MAX_BYTES).read_to_string(&mut text).map_err(unreadable)?;
     Ok(text)
 }
 
 /// Walks the path as the kernel would: every directory and every link on the way must be root's alone.
 /// What does not exist is not refused.
 fn ensure_trusted(path: &Path) -> Result<(), PolicyFileError> {
-    let unreadable = |source| PolicyFileError::Read {
-        path: path.to_owned(),
-        source,
-    };
+    let unreadable = |source| PolicyFileError::Read { path: path.to_owned(), source };
     let mut rest: VecDeque<OsString> = parts(path);
     let mut walked = PathBuf::from("/");
     let mut links = 0;
@@ -133,9 +111,7 @@ fn ensure_trusted(path: &Path) -> Result<(), PolicyFileError> {
         // The mode of a link says nothing; who could replace it, its directory says, which was checked.
         links += 1;
         if links > MAX_LINKS {
-            return Err(PolicyFileError::TooManyLinks {
-                path: path.to_owned(),
-            });
+            return Err(PolicyFileError::TooManyLinks { path: path.to_owned() });
         }
         let target = fs::read_link(&next).map_err(unreadable)?;
         if target.is_absolute() {
@@ -158,10 +134,8 @@ fn parts(path: &Path) -> VecDeque<OsString> {
 }
 
 fn check(path: &Path, culprit: &Path) -> Result<(), PolicyFileError> {
-    let metadata = fs::symlink_metadata(culprit).map_err(|source| PolicyFileError::Read {
-        path: culprit.to_owned(),
-        source,
-    })?;
+    let metadata = fs::symlink_metadata(culprit)
+        .map_err(|source| PolicyFileError::Read { path: culprit.to_owned(), source })?;
     ensure_written_by_root(path, culprit, &metadata)
 }
 
@@ -175,10 +149,5 @@ fn ensure_written_by_root(
         return Ok(());
     }
     let (path, culprit) = (path.to_owned(), culprit.to_owned());
-    Err(PolicyFileError::Writable {
-        path,
-        culprit,
-        uid,
-        mode,
-    })
+    Err(PolicyFileError::Writable { path, culprit, uid, mode })
 }

@@ -73,10 +73,7 @@ pub(crate) struct Polkit {
 
 impl Polkit {
     pub(crate) fn new(connection: Connection) -> Self {
-        Self {
-            connection,
-            questions: Arc::default(),
-        }
+        Self { connection, questions: Arc::default() }
     }
 
     /// Asks.
@@ -93,11 +90,7 @@ impl Polkit {
             .map_err(|error| unreachable(&error))?;
         let name = Variant::from(question.unique_name);
         let subject = ("system-bus-name", HashMap::from([("name", name)]));
-        let details = question
-            .details
-            .iter()
-            .map(|(&key, value)| (key, value.as_str()))
-            .collect();
+        let details = question.details.iter().map(|(&key, value)| (key, value.as_str())).collect();
         let cancellation_id = self.questions.fetch_add(1, Ordering::Relaxed).to_string();
         let (flags, deadline) = match question.interactive {
             true => (ALLOW_USER_INTERACTION, INTERACTIVE_DEADLINE),
@@ -107,18 +100,15 @@ impl Polkit {
         let asked = authority.check_authorization(&subject, id, &details, flags, &cancellation_id);
         match tokio::time::timeout(deadline, asked).await {
             Ok(Ok((true, _, _))) => Ok(()),
-            Ok(Ok((false, true, _))) => Err(format!(
-                "polkit wants a password for {id}, and nobody was there to give it"
-            )),
+            Ok(Ok((false, true, _))) => {
+                Err(format!("polkit wants a password for {id}, and nobody was there to give it"))
+            }
             Ok(Ok((false, false, _))) => Err(format!("polkit does not allow {id}")),
             Ok(Err(error)) => Err(unreachable(&error)),
             Err(_) => {
                 // Whether that reaches it does not change the answer.
                 let _ = authority.cancel_check_authorization(&cancellation_id).await;
-                Err(format!(
-                    "polkit has not answered within {} s",
-                    deadline.as_secs()
-                ))
+                Err(format!("polkit has not answered within {} s", deadline.as_secs()))
             }
         }
     }

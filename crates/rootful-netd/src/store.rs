@@ -83,7 +83,8 @@ impl Store {
     /// It cannot be read or made, or has not 32 bytes.
     pub(crate) fn address_key(&self) -> Result<AddressKey, StoreError> {
         let credentials = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
-        let credential = credentials.map(|dir| dir.join("address-key")).filter(|path| path.exists());
+        let credential =
+            credentials.map(|dir| dir.join("address-key")).filter(|path| path.exists());
         let path = credential.unwrap_or_else(|| self.key_path.clone());
         match fs::read(&path).map(Zeroizing::new) {
             Ok(bytes) => AddressKey::try_from(bytes.as_slice()).map_err(|error| StoreError {
@@ -112,8 +113,11 @@ impl Store {
     pub(crate) fn leases(&self) -> Result<Leases, StoreError> {
         let path = || self.lease_path.clone();
         match fs::read(&self.lease_path) {
-            Ok(text) => serde_json::from_slice(&text)
-                .map_err(|error| StoreError { action: "use", path: path(), source: error.into() }),
+            Ok(text) => serde_json::from_slice(&text).map_err(|error| StoreError {
+                action: "use",
+                path: path(),
+                source: error.into(),
+            }),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Leases::default()),
             Err(source) => Err(StoreError { action: "read", path: path(), source }),
         }
@@ -140,8 +144,11 @@ impl Store {
         let record = Record { version: RECORD_VERSION, phase, attachment: attachment.clone() };
         let text = serde_json::to_vec(&record).expect("records have a JSON form");
         let path = self.record_path(attachment.id());
-        write_atomically(&path, &text, 0o600)
-            .map_err(|source| StoreError { action: "write", path, source })
+        write_atomically(&path, &text, 0o600).map_err(|source| StoreError {
+            action: "write",
+            path,
+            source,
+        })
     }
 
     /// Forgets an attachment; it may be unrecorded already.
@@ -162,11 +169,8 @@ impl Store {
     /// # Errors
     /// The directory cannot be read.
     pub(crate) fn records(&self) -> Result<Vec<Record>, StoreError> {
-        let failed = |source| StoreError {
-            action: "read",
-            path: self.attachment_dir.clone(),
-            source,
-        };
+        let failed =
+            |source| StoreError { action: "read", path: self.attachment_dir.clone(), source };
         let mut records = Vec::new();
         for entry in fs::read_dir(&self.attachment_dir).map_err(failed)? {
             let path = entry.map_err(failed)?.path();

@@ -30,16 +30,9 @@ static PERMITS: LazyLock<Arc<Semaphore>> = LazyLock::new(|| Arc::new(Semaphore::
 /// [`Error::Unavailable`] where the database does not answer in time.
 pub(crate) async fn caller(uid: u32) -> Result<Caller> {
     if uid == 0 {
-        return Ok(Caller {
-            uid,
-            user_name: Some("root".to_owned()),
-            groups: Vec::new(),
-        });
+        return Ok(Caller { uid, user_name: Some("root".to_owned()), groups: Vec::new() });
     }
-    let answer = tokio::time::timeout(DEADLINE, answer(uid))
-        .await
-        .ok()
-        .flatten();
+    let answer = tokio::time::timeout(DEADLINE, answer(uid)).await.ok().flatten();
     answer.ok_or_else(|| {
         Error::Unavailable(format!("the user database does not answer for uid {uid}"))
     })
@@ -47,9 +40,7 @@ pub(crate) async fn caller(uid: u32) -> Result<Caller> {
 
 /// Whether a user has this uid; not, where the database does not say so in time.
 pub(crate) async fn is_named(uid: u32) -> bool {
-    caller(uid)
-        .await
-        .is_ok_and(|caller| caller.user_name.is_some())
+    caller(uid).await.is_ok_and(|caller| caller.user_name.is_some())
 }
 
 /// The caller with this user name.
@@ -62,9 +53,7 @@ pub(crate) async fn caller_named(name: &str) -> Result<Caller> {
     let user = match tokio::time::timeout(DEADLINE, looked_up).await {
         Ok(Ok(Ok(user))) => user,
         Ok(_) | Err(_) => {
-            return Err(Error::Unavailable(
-                "the user database does not answer".to_owned(),
-            ));
+            return Err(Error::Unavailable("the user database does not answer".to_owned()));
         }
     };
     let name = rootful_net_core::name::quoted(name);
@@ -85,10 +74,7 @@ fn answer(uid: u32) -> Answer {
             looked_up
         });
         let looked_up = looked_up.await;
-        PENDING
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(&uid);
+        PENDING.lock().unwrap_or_else(PoisonError::into_inner).remove(&uid);
         match looked_up {
             Ok(Ok(caller)) => Some(caller),
             Ok(Err(error)) => {
@@ -105,26 +91,15 @@ fn answer(uid: u32) -> Answer {
 
 fn look_up(uid: u32) -> nix::Result<Caller> {
     let Some(user) = User::from_uid(Uid::from_raw(uid))? else {
-        return Ok(Caller {
-            uid,
-            user_name: None,
-            groups: Vec::new(),
-        });
+        return Ok(Caller { uid, user_name: None, groups: Vec::new() });
     };
     let name = CString::new(user.name.as_str()).map_err(|_| nix::Error::EINVAL)?;
     let gids = getgrouplist(&name, user.gid)?;
     let groups = gids.into_iter().map(group).collect::<nix::Result<_>>()?;
-    Ok(Caller {
-        uid,
-        user_name: Some(user.name),
-        groups,
-    })
+    Ok(Caller { uid, user_name: Some(user.name), groups })
 }
 
 fn group(gid: Gid) -> nix::Result<Group> {
     let name = DatabaseGroup::from_gid(gid)?.map(|group| group.name);
-    Ok(Group {
-        gid: gid.as_raw(),
-        name,
-    })
+    Ok(Group { gid: gid.as_raw(), name })
 }

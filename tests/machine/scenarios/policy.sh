@@ -119,7 +119,7 @@ expect_output 'no policy is in force.*70-bad.toml: line 1'
 host 'rm /etc/rootful-net/policy.d/70-bad.toml && systemctl reload rootful-netd.service'
 as bob 'rootful-net setup web --network rootful0 -p 8081:80'
 host 'chmod 0666 /etc/rootful-net/policy.d/60-guarded.toml; systemctl kill --signal=HUP rootful-netd.service'
-wait_for 'journalctl --no-pager -u rootful-netd.service | grep "60-guarded.toml is refused"'
+wait_for 'journalctl --no-pager -o verbose -u rootful-netd.service | grep "60-guarded.toml is refused"'
 host 'systemctl is-active rootful-netd.service'
 host 'chmod 0644 /etc/rootful-net/policy.d/60-guarded.toml'
 

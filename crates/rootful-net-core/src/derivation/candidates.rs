@@ -24,23 +24,13 @@ impl Walk {
     /// `count` is at most 2^80, so that no sum here overflows.
     fn new(count: u128, start: u128, step: u128) -> Self {
         if count == 0 {
-            return Self {
-                count,
-                position: 0,
-                step: 0,
-                remaining: 0,
-            };
+            return Self { count, position: 0, step: 0, remaining: 0 };
         }
         let mut step = step % count;
         while greatest_common_divisor(step, count) != 1 {
             step = (step + 1) % count;
         }
-        Self {
-            count,
-            position: start % count,
-            step,
-            remaining: count,
-        }
+        Self { count, position: start % count, step, remaining: count }
     }
 }
 
@@ -83,10 +73,7 @@ impl Candidates {
 
     pub(super) fn sevens(leasable: Leasable, start: u128) -> Self {
         let position = start & host_mask(leasable);
-        let order = Order::Sevens(Sevens {
-            position,
-            remaining: leasable.count(),
-        });
+        let order = Order::Sevens(Sevens { position, remaining: leasable.count() });
         Self { leasable, order }
     }
 }
@@ -97,9 +84,9 @@ impl Iterator for Candidates {
     fn next(&mut self) -> Option<IpAddr> {
         match &mut self.order {
             Order::Stepping(walk) => walk.next().map(|index| self.leasable.nth(index)),
-            Order::Sevens(sevens) => sevens
-                .next(self.leasable)
-                .map(|host| self.leasable.address(host)),
+            Order::Sevens(sevens) => {
+                sevens.next(self.leasable).map(|host| self.leasable.address(host))
+            }
         }
     }
 }
@@ -216,9 +203,8 @@ mod tests {
 
     #[test]
     fn mac_candidates_are_local_unicast_and_distinct() {
-        let macs: std::collections::BTreeSet<_> = MacCandidates::new(u128::MAX, u128::MAX)
-            .take(10_000)
-            .collect();
+        let macs: std::collections::BTreeSet<_> =
+            MacCandidates::new(u128::MAX, u128::MAX).take(10_000).collect();
         assert_eq!(macs.len(), 10_000);
         assert!(macs.iter().all(|mac| mac.octets()[0] & 0b11 == 0b10));
     }

@@ -60,11 +60,7 @@ fn golden() -> (Golden, AddressKey) {
 }
 
 fn words<T: ToString>(values: &[T]) -> String {
-    values
-        .iter()
-        .map(T::to_string)
-        .collect::<Vec<_>>()
-        .join(" ")
+    values.iter().map(T::to_string).collect::<Vec<_>>().join(" ")
 }
 
 /// The page has the vector as a line of a table.
@@ -76,11 +72,7 @@ fn assert_documented(cells: &[String]) {
 /// How many lines the table of the page that starts with `head` has.
 fn documented_rows(head: &str) -> usize {
     let (_, table) = PAGE.split_once(head).expect("the page has the table");
-    table
-        .lines()
-        .skip(2)
-        .take_while(|line| line.starts_with('|'))
-        .count()
+    table.lines().skip(2).take_while(|line| line.starts_with('|')).count()
 }
 
 #[test]
@@ -94,15 +86,10 @@ fn addresses_are_those_of_the_frozen_vectors() {
             lease_range.map(|[start, end]| (Some(start.as_str()), Some(end.as_str()))),
         )
         .expect("valid");
-        let subject = Subject {
-            network: &vector.network,
-            owner: vector.owner,
-            container: &vector.container,
-        };
+        let subject =
+            Subject { network: &vector.network, owner: vector.owner, container: &vector.container };
         let derivation = vector.derivation.parse().expect("known");
-        let found: Vec<_> = candidates(&key, &subject, &subnet, derivation)
-            .take(4)
-            .collect();
+        let found: Vec<_> = candidates(&key, &subject, &subnet, derivation).take(4).collect();
         assert_eq!(found, vector.addresses, "{} {subject:?}", vector.subnet);
         assert_documented(&[
             vector.derivation.clone(),
@@ -115,21 +102,15 @@ fn addresses_are_those_of_the_frozen_vectors() {
             words(&vector.addresses),
         ]);
     }
-    assert_eq!(
-        documented_rows("| derivation | network "),
-        golden.addresses.len()
-    );
+    assert_eq!(documented_rows("| derivation | network "), golden.addresses.len());
 }
 
 #[test]
 fn mac_and_link_local_addresses_are_those_of_the_frozen_vectors() {
     let (golden, key) = golden();
     for vector in &golden.macs {
-        let subject = Subject {
-            network: &vector.network,
-            owner: vector.owner,
-            container: &vector.container,
-        };
+        let subject =
+            Subject { network: &vector.network, owner: vector.owner, container: &vector.container };
         let found: Vec<_> = mac_candidates(&key, &subject).take(4).collect();
         assert_eq!(found, vector.macs, "{subject:?}");
         assert_eq!(mac_address(&key, &subject), vector.macs[0]);
@@ -142,25 +123,17 @@ fn mac_and_link_local_addresses_are_those_of_the_frozen_vectors() {
             vector.link_local.to_string(),
         ]);
     }
-    assert_eq!(
-        documented_rows("| network | owner | container | first MAC "),
-        golden.macs.len()
-    );
+    assert_eq!(documented_rows("| network | owner | container | first MAC "), golden.macs.len());
 }
 
 #[test]
 fn ports_are_those_of_the_frozen_vectors() {
     let (golden, key) = golden();
     for vector in &golden.ports {
-        let subject = Subject {
-            network: &vector.network,
-            owner: vector.owner,
-            container: &vector.container,
-        };
+        let subject =
+            Subject { network: &vector.network, owner: vector.owner, container: &vector.container };
         let (protocol, port) = (vector.protocol, vector.container_port);
-        let found: Vec<_> = port_candidates(&key, &subject, protocol, port)
-            .take(4)
-            .collect();
+        let found: Vec<_> = port_candidates(&key, &subject, protocol, port).take(4).collect();
         assert_eq!(found, vector.ports, "{subject:?}");
         assert_eq!(port_start(&key, &subject, protocol, port), vector.ports[0]);
         assert_documented(&[
@@ -183,9 +156,7 @@ fn assert_all_visited(subnet: &Subnet) {
     let key = AddressKey::from_bytes([7; 32]);
     let network: NetworkName = "lab".parse().expect("valid");
     let in_range = |address: IpAddr| {
-        subnet
-            .lease_range()
-            .is_none_or(|range| (range.start()..=range.end()).contains(&address))
+        subnet.lease_range().is_none_or(|range| (range.start()..=range.end()).contains(&address))
     };
     let addresses: Vec<IpAddr> = match subnet.subnet() {
         IpNet::V4(net) => (net.network().to_bits()..=net.broadcast().to_bits())
@@ -201,20 +172,11 @@ fn assert_all_visited(subnet: &Subnet) {
         .collect();
     for name in ["web", "db", "a", "b"] {
         let container: ContainerName = name.parse().expect("valid");
-        let subject = Subject {
-            network: &network,
-            owner: 1000,
-            container: &container,
-        };
+        let subject = Subject { network: &network, owner: 1000, container: &container };
         for derivation in Derivation::ALL {
             let found: Vec<_> = candidates(&key, &subject, subnet, derivation).collect();
             assert_eq!(found.len(), expected.len(), "{subnet:?} {derivation}");
-            assert!(
-                expected
-                    .iter()
-                    .eq(&found.into_iter().collect::<BTreeSet<_>>()),
-                "{subnet:?}"
-            );
+            assert!(expected.iter().eq(&found.into_iter().collect::<BTreeSet<_>>()), "{subnet:?}");
         }
     }
 }
@@ -251,10 +213,9 @@ fn every_usable_address_of_every_lease_range_is_visited_once() {
         for end in start..32 {
             let v4 = (format!("10.1.2.{start}"), format!("10.1.2.{end}"));
             let v6 = (format!("fd00::{start:x}"), format!("fd00::{end:x}"));
-            for (subnet, gateway, (start, end)) in [
-                ("10.1.2.0/27", "10.1.2.9", v4),
-                ("fd00::/123", "fd00::9", v6),
-            ] {
+            for (subnet, gateway, (start, end)) in
+                [("10.1.2.0/27", "10.1.2.9", v4), ("fd00::/123", "fd00::9", v6)]
+            {
                 let range = (Some(start.as_str()), Some(end.as_str()));
                 // A range of nothing but the gateway or the network address is refused.
                 if let Ok(subnet) = Subnet::parse(subnet, Some(gateway), Some(range)) {
@@ -270,20 +231,11 @@ fn a_small_lease_range_in_a_large_subnet_takes_no_search() {
     let key = AddressKey::from_bytes([7; 32]);
     let network: NetworkName = "lab".parse().expect("valid");
     let container: ContainerName = "web".parse().expect("valid");
-    let subject = Subject {
-        network: &network,
-        owner: 1000,
-        container: &container,
-    };
+    let subject = Subject { network: &network, owner: 1000, container: &container };
     let cases = [
         ("10.0.0.0/8", "10.200.0.7", "10.200.0.9", 3),
         ("fd00::/48", "fd00::8000:0:0:0:0", "fd00::8000:0:0:0:1", 2),
-        (
-            "fd00::/64",
-            "fd00::ffff:ffff:ffff:fffe",
-            "fd00::ffff:ffff:ffff:ffff",
-            2,
-        ),
+        ("fd00::/64", "fd00::ffff:ffff:ffff:fffe", "fd00::ffff:ffff:ffff:ffff", 2),
     ];
     for (subnet, start, end, count) in cases {
         let subnet = Subnet::parse(subnet, None, Some((Some(start), Some(end)))).expect("valid");
@@ -299,26 +251,14 @@ fn the_largest_subnets_are_walked_without_overflow() {
     let key = AddressKey::from_bytes([0xff; 32]);
     let network: NetworkName = "lab".parse().expect("valid");
     let container: ContainerName = "web".parse().expect("valid");
-    let subject = Subject {
-        network: &network,
-        owner: u32::MAX,
-        container: &container,
-    };
+    let subject = Subject { network: &network, owner: u32::MAX, container: &container };
     for text in ["10.0.0.0/8", "fd00:ffff:ffff::/48", "fd00::/64"] {
         let subnet = Subnet::parse(text, None, None).expect("valid");
         for derivation in Derivation::ALL {
-            let found: Vec<_> = candidates(&key, &subject, &subnet, derivation)
-                .take(10_000)
-                .collect();
-            assert!(
-                found.iter().all(|address| subnet.is_usable(*address)),
-                "{text}"
-            );
-            assert_eq!(
-                found.iter().collect::<BTreeSet<_>>().len(),
-                10_000,
-                "{text}"
-            );
+            let found: Vec<_> =
+                candidates(&key, &subject, &subnet, derivation).take(10_000).collect();
+            assert!(found.iter().all(|address| subnet.is_usable(*address)), "{text}");
+            assert_eq!(found.iter().collect::<BTreeSet<_>>().len(), 10_000, "{text}");
         }
     }
 }
@@ -326,14 +266,8 @@ fn the_largest_subnets_are_walked_without_overflow() {
 #[test]
 fn keys_of_another_length_are_refused() {
     for length in [0, 31, 33, 64] {
-        let error = AddressKey::try_from(vec![0; length].as_slice())
-            .err()
-            .expect("refused");
-        assert!(
-            error
-                .to_string()
-                .starts_with(&format!("the address key has {length} bytes ("))
-        );
+        let error = AddressKey::try_from(vec![0; length].as_slice()).err().expect("refused");
+        assert!(error.to_string().starts_with(&format!("the address key has {length} bytes (")));
     }
 }
 
@@ -342,10 +276,7 @@ fn derivations_print_what_parses_to_them() {
     for derivation in Derivation::ALL {
         assert_eq!(derivation.to_string().parse(), Ok(derivation));
     }
-    let message = "MD5\n"
-        .parse::<Derivation>()
-        .expect_err("unknown")
-        .to_string();
+    let message = "MD5\n".parse::<Derivation>().expect_err("unknown").to_string();
     assert!(
         message.starts_with("address derivation \"MD5\\n\" is unknown (accepted: hmac-sha512, ")
     );

@@ -18,9 +18,7 @@ pub fn resolv_conf(servers: &[IpAddr]) -> String {
 /// The text of `/etc/resolv.conf` for a container that asks other servers, which know nothing of containers.
 pub fn foreign_resolv_conf(servers: &[IpAddr]) -> String {
     let servers = servers.iter().take(MAX_SERVERS);
-    servers
-        .map(|server| format!("nameserver {server}\n"))
-        .collect()
+    servers.map(|server| format!("nameserver {server}\n")).collect()
 }
 
 /// The servers in a host's `/etc/resolv.conf` that a container can ask as well: those that are not on the
@@ -30,9 +28,7 @@ pub fn servers_beyond_host(resolv_conf: &str) -> Vec<IpAddr> {
         let mut words = line.split_whitespace();
         (words.next() == Some("nameserver")).then(|| words.next()?.parse().ok())?
     });
-    servers
-        .filter(|server: &IpAddr| !server.is_loopback())
-        .collect()
+    servers.filter(|server: &IpAddr| !server.is_loopback()).collect()
 }
 
 /// The text of `/etc/hosts` with the container's own names at its addresses.
@@ -42,17 +38,9 @@ pub fn servers_beyond_host(resolv_conf: &str) -> Vec<IpAddr> {
 pub fn hosts(text: &str, own: &[&str], addresses: &[IpAddr]) -> String {
     let names_in = |line: &str| -> Vec<String> {
         let entry = line.split('#').next().unwrap_or_default();
-        entry
-            .split_whitespace()
-            .skip(1)
-            .map(str::to_owned)
-            .collect()
+        entry.split_whitespace().skip(1).map(str::to_owned).collect()
     };
-    let is_own = |line: &&str| {
-        names_in(line)
-            .iter()
-            .any(|name| own.contains(&name.as_str()))
-    };
+    let is_own = |line: &&str| names_in(line).iter().any(|name| own.contains(&name.as_str()));
     let mut names: Vec<String> = Vec::new();
     let replaced = text.lines().filter(is_own).flat_map(names_in);
     for name in replaced.chain(own.iter().map(|name| (*name).to_owned())) {
@@ -61,16 +49,8 @@ pub fn hosts(text: &str, own: &[&str], addresses: &[IpAddr]) -> String {
         }
     }
     let names = names.join(" ");
-    let kept = text
-        .lines()
-        .filter(|line| !is_own(line))
-        .map(|line| format!("{line}\n"));
-    kept.chain(
-        addresses
-            .iter()
-            .map(|address| format!("{address}\t{names}\n")),
-    )
-    .collect()
+    let kept = text.lines().filter(|line| !is_own(line)).map(|line| format!("{line}\n"));
+    kept.chain(addresses.iter().map(|address| format!("{address}\t{names}\n"))).collect()
 }
 
 #[cfg(test)]
@@ -106,9 +86,6 @@ mod tests {
         assert_eq!(once, format!("{kept}{own}"));
         let moved = hosts(&once, &["web"], &addresses(&["10.87.0.10"]));
         assert_eq!(moved, format!("{kept}10.87.0.10\t0743b99b0377 web\n"));
-        assert_eq!(
-            hosts("", &["web"], &addresses(&["10.87.0.9"])),
-            "10.87.0.9\tweb\n"
-        );
+        assert_eq!(hosts("", &["web"], &addresses(&["10.87.0.9"])), "10.87.0.9\tweb\n");
     }
 }

@@ -31,34 +31,20 @@ pub(crate) fn served(
         return Ok(BTreeSet::new());
     }
     let is_free = |name: &Alias| {
-        ledger
-            .name_owner(network.name(), name)
-            .is_none_or(|owner| owner == holder.owner)
+        ledger.name_owner(network.name(), name).is_none_or(|owner| owner == holder.owner)
     };
     for alias in &asked.aliases {
         let (alias, network) = (|| alias.clone(), || network.name().clone());
         if !is_one_label(&alias()) {
-            return Err(PlanError::AliasDotted {
-                alias: alias(),
-                network: network(),
-            });
+            return Err(PlanError::AliasDotted { alias: alias(), network: network() });
         }
         if !is_free(&alias()) {
-            return Err(PlanError::AliasTaken {
-                alias: alias(),
-                network: network(),
-            });
+            return Err(PlanError::AliasTaken { alias: alias(), network: network() });
         }
     }
-    let own = own_name(&request.name)
-        .into_iter()
-        .chain(request.container_id.as_ref().map(short_id));
-    Ok(asked
-        .aliases
-        .iter()
-        .cloned()
-        .chain(own.filter(is_free))
-        .collect())
+    let own =
+        own_name(&request.name).into_iter().chain(request.container_id.as_ref().map(short_id));
+    Ok(asked.aliases.iter().cloned().chain(own.filter(is_free)).collect())
 }
 
 /// The interfaces on which the container's own name is not served although the network has names: another
@@ -71,9 +57,7 @@ pub fn unserved<'a>(
     attachment.interfaces().iter().filter(move |interface| {
         let network = catalogue.get(&interface.network);
         network.is_some_and(has_names)
-            && own
-                .as_ref()
-                .is_none_or(|own| !interface.names.contains(own))
+            && own.as_ref().is_none_or(|own| !interface.names.contains(own))
     })
 }
 

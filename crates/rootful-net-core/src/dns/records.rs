@@ -23,17 +23,11 @@ const INTERNAL_SUFFIX: &str = "%int";
 pub fn records(catalogue: &Catalogue, ledger: &Ledger) -> BTreeMap<String, String> {
     let networks = ledger.networks().filter_map(|name| catalogue.get(name));
     let named = networks.filter(|network| has_names(network));
-    named
-        .map(|network| (file_name(network), file(network, ledger)))
-        .collect()
+    named.map(|network| (file_name(network), file(network, ledger))).collect()
 }
 
 fn file_name(network: &Network) -> String {
-    let suffix = if network.internal() {
-        INTERNAL_SUFFIX
-    } else {
-        ""
-    };
+    let suffix = if network.internal() { INTERNAL_SUFFIX } else { "" };
     format!("{}{suffix}", network.name())
 }
 
@@ -63,9 +57,5 @@ fn line(attachment: &Attachment, interface: &Interface) -> String {
 }
 
 fn list(items: impl IntoIterator<Item: Display>) -> String {
-    items
-        .into_iter()
-        .map(|item| item.to_string())
-        .collect::<Vec<_>>()
-        .join(",")
+    items.into_iter().map(|item| item.to_string()).collect::<Vec<_>>().join(",")
 }

@@ -36,10 +36,7 @@ impl Host {
             let text = format!(r#"{{"network_interface": "br{number}", {network}}}"#);
             catalogue.insert(Network::from_json(&text).unwrap()).unwrap();
         }
-        Self {
-            catalogue,
-            ledger: Ledger::new(Leases::default()),
-        }
+        Self { catalogue, ledger: Ledger::new(Leases::default()) }
     }
 
     /// Attaches with addresses that end in `number`, and gives the names of each interface.
@@ -54,10 +51,7 @@ impl Host {
         let request =
             AttachRequest::new(name.parse().unwrap(), Some(id), networks, &[], Vec::new());
         let request = request.unwrap();
-        let holder = Holder {
-            owner,
-            name: request.name.clone(),
-        };
+        let holder = Holder { owner, name: request.name.clone() };
         let mut interfaces = Vec::new();
         for asked in &request.networks {
             let network = self.catalogue.get(&asked.network).unwrap();
@@ -65,21 +59,13 @@ impl Host {
             interfaces.push(interface(network, asked, &names, number));
         }
         let names = |interface: &Interface| {
-            interface
-                .names
-                .iter()
-                .map(|name| name.as_str())
-                .collect::<Vec<_>>()
-                .join(" ")
+            interface.names.iter().map(|name| name.as_str()).collect::<Vec<_>>().join(" ")
         };
         let all = interfaces.iter().map(names).collect();
         self.ledger.insert(Attachment {
             id: AttachmentId::derive(owner, &holder.name, 0),
             owner,
-            namespace: NamespaceId {
-                device: 4,
-                inode: number.into(),
-            },
+            namespace: NamespaceId { device: 4, inode: number.into() },
             request,
             interfaces,
             forwards: Vec::new(),
@@ -94,17 +80,11 @@ impl Host {
 
     fn records(&self) -> String {
         let records = records(&self.catalogue, &self.ledger);
-        records
-            .iter()
-            .map(|(name, text)| format!("== {name}\n{text}"))
-            .collect()
+        records.iter().map(|(name, text)| format!("== {name}\n{text}")).collect()
     }
 
     fn unserved(&self, owner: u32, name: &str) -> Vec<String> {
-        let holder = Holder {
-            owner,
-            name: name.parse().unwrap(),
-        };
+        let holder = Holder { owner, name: name.parse().unwrap() };
         let attachment = self.ledger.of_holder(&holder).unwrap();
         unserved(&self.catalogue, attachment)
             .map(|interface| interface.network.to_string())
@@ -148,10 +128,8 @@ fn interface(
 #[test]
 fn records_are_the_golden_ones() {
     let mut host = Host::new();
-    host.attach((ALICE, "web", 10), &["lan:alias=www", "closed", "nameless"])
-        .unwrap();
-    host.attach((ALICE, "Data.base", 11), &["lan:alias=WWW,alias=store"])
-        .unwrap();
+    host.attach((ALICE, "web", 10), &["lan:alias=www", "closed", "nameless"]).unwrap();
+    host.attach((ALICE, "Data.base", 11), &["lan:alias=WWW,alias=store"]).unwrap();
     host.attach((BOB, "web", 12), &["lan"]).unwrap();
     host.attach((BOB, "odd", 13), &["aardvark.pid"]).unwrap();
     expect_file!["../../../../tests/golden/dns-records.txt"].assert_eq(&host.records());
@@ -160,14 +138,10 @@ fn records_are_the_golden_ones() {
 #[test]
 fn a_line_is_left_for_a_container_without_any_name() {
     let mut host = Host::new();
-    host.attach((ALICE, "web", 10), &["lan:alias=bbbbbbbbbbbb"])
-        .unwrap();
+    host.attach((ALICE, "web", 10), &["lan:alias=bbbbbbbbbbbb"]).unwrap();
     assert_eq!(host.attach((BOB, "web", 11), &["lan"]).unwrap(), [""]);
     let records = host.records();
-    let line = records
-        .lines()
-        .find(|line| line.contains("10.1.0.11"))
-        .unwrap();
+    let line = records.lines().find(|line| line.contains("10.1.0.11")).unwrap();
     let name = line.rsplit(' ').next().unwrap();
     assert!(name.len() == 64 && name.starts_with("---"), "{line}");
 }
@@ -192,31 +166,21 @@ fn a_name_is_the_first_users_until_the_last_of_their_containers_with_it_is_gone(
         host.attach((ALICE, "web", 11), &["lan:alias=api"]).unwrap(),
         ["api bbbbbbbbbbbb web"]
     );
-    assert_eq!(
-        host.attach((BOB, "web", 12), &["lan"]).unwrap(),
-        ["cccccccccccc"]
-    );
+    assert_eq!(host.attach((BOB, "web", 12), &["lan"]).unwrap(), ["cccccccccccc"]);
     assert_eq!(host.unserved(BOB, "web"), ["lan"]);
     assert!(host.unserved(ALICE, "web").is_empty());
     for asked in ["lan:alias=api", "lan:alias=DB", "lan:alias=web"] {
         let error = host.attach((BOB, "shop", 13), &[asked]).unwrap_err();
-        assert!(
-            error
-                .to_string()
-                .contains("belongs to a container of another user"),
-            "{error}"
-        );
+        assert!(error.to_string().contains("belongs to a container of another user"), "{error}");
     }
     host.detach(ALICE, "db");
-    host.attach((BOB, "shop", 13), &["lan:alias=api"])
-        .unwrap_err();
+    host.attach((BOB, "shop", 13), &["lan:alias=api"]).unwrap_err();
     host.detach(ALICE, "web");
     assert_eq!(
         host.attach((BOB, "shop", 13), &["lan:alias=api"]).unwrap(),
         ["api dddddddddddd shop"]
     );
-    host.attach((ALICE, "late", 14), &["lan:alias=api"])
-        .unwrap_err();
+    host.attach((ALICE, "late", 14), &["lan:alias=api"]).unwrap_err();
 }
 
 #[test]
@@ -233,33 +197,22 @@ fn a_name_on_one_network_is_free_on_another() {
 #[test]
 fn a_name_with_a_dot_is_not_served_and_not_accepted_as_an_alias() {
     let mut host = Host::new();
-    assert_eq!(
-        host.attach((ALICE, "bank.example", 10), &["lan"]).unwrap(),
-        ["aaaaaaaaaaaa"]
-    );
+    assert_eq!(host.attach((ALICE, "bank.example", 10), &["lan"]).unwrap(), ["aaaaaaaaaaaa"]);
     assert_eq!(host.unserved(ALICE, "bank.example"), ["lan"]);
-    let error = host
-        .attach((ALICE, "x", 11), &["lan:alias=bank.example"])
-        .unwrap_err();
+    let error = host.attach((ALICE, "x", 11), &["lan:alias=bank.example"]).unwrap_err();
     assert!(matches!(error, PlanError::AliasDotted { .. }), "{error}");
-    host.attach((ALICE, "x", 11), &["nameless:alias=bank.example"])
-        .unwrap();
+    host.attach((ALICE, "x", 11), &["nameless:alias=bank.example"]).unwrap();
 }
 
 #[test]
 fn a_network_without_dns_has_no_names_and_no_servers() {
     let mut host = Host::new();
     let networks = ["nameless:alias=www", "aardvark.pid"];
-    assert_eq!(
-        host.attach((ALICE, "web", 10), &networks).unwrap(),
-        ["", ""]
-    );
+    assert_eq!(host.attach((ALICE, "web", 10), &networks).unwrap(), ["", ""]);
     assert!(host.unserved(ALICE, "web").is_empty());
     let servers = |name: &str| -> Vec<String> {
         let network = host.catalogue.get(&name.parse().unwrap()).unwrap();
-        name_servers(network)
-            .map(|server| server.to_string())
-            .collect()
+        name_servers(network).map(|server| server.to_string()).collect()
     };
     assert_eq!(servers("lan"), ["10.1.0.1", "fd01::1"]);
     assert!(servers("nameless").is_empty() && servers("aardvark.pid").is_empty());

@@ -111,8 +111,7 @@ impl TryFrom<RawNetwork> for Network {
 
     fn try_from(raw: RawNetwork) -> Result<Self, NetworkError> {
         let network = quoted(&raw.name);
-        raw.check()
-            .map_err(|problem| NetworkError::Unusable { network, problem })
+        raw.check().map_err(|problem| NetworkError::Unusable { network, problem })
     }
 }
 
@@ -122,9 +121,7 @@ impl RawNetwork {
         match self.driver.as_deref() {
             None | Some("bridge") => {}
             Some(other) => {
-                return Err(NetworkProblem::Driver {
-                    found: quoted(other),
-                });
+                return Err(NetworkProblem::Driver { found: quoted(other) });
             }
         }
         if let Some(ipam) = &self.ipam_options {
@@ -138,9 +135,7 @@ impl RawNetwork {
         if let Some(created) = &self.created
             && (created.chars().count() > 64 || created.chars().any(char::is_control))
         {
-            return Err(NetworkProblem::Created {
-                found: quoted(created),
-            });
+            return Err(NetworkProblem::Created { found: quoted(created) });
         }
         let network = Network {
             name: self.name.try_into()?,
@@ -173,11 +168,7 @@ impl RawSubnet {
                 Some((range.start_ip.as_deref(), range.end_ip.as_deref()))
             }
         };
-        Ok(Subnet::parse(
-            &self.subnet,
-            self.gateway.as_deref(),
-            lease_range,
-        )?)
+        Ok(Subnet::parse(&self.subnet, self.gateway.as_deref(), lease_range)?)
     }
 }
 
@@ -186,9 +177,7 @@ impl RawIpam {
         self.check_fields()?;
         match self.driver.as_deref() {
             None | Some("host-local") => Ok(()),
-            Some(other) => Err(NetworkProblem::IpamDriver {
-                found: quoted(other),
-            }),
+            Some(other) => Err(NetworkProblem::IpamDriver { found: quoted(other) }),
         }
     }
 }
@@ -285,15 +274,9 @@ mod tests {
     fn a_full_definition_is_written_as_it_was_read() {
         let network = Network::from_json(FULL).expect("valid");
         assert_eq!(network.to_json(), FULL);
+        assert_eq!(network.created(), Some("2024-03-01T12:00:00.123456789+01:00"));
         assert_eq!(
-            network.created(),
-            Some("2024-03-01T12:00:00.123456789+01:00")
-        );
-        assert_eq!(
-            network.subnets()[0]
-                .lease_range()
-                .expect("present")
-                .to_string(),
+            network.subnets()[0].lease_range().expect("present").to_string(),
             "10.89.0.10-10.89.0.20"
         );
     }
@@ -318,9 +301,7 @@ mod tests {
         let error = serde_json::from_str::<Network>(&FULL.replace("\"mtu\"", "\"vlan\""))
             .expect_err("invalid");
         assert!(
-            error
-                .to_string()
-                .contains("network \"lab\": option \"vlan\" is not supported"),
+            error.to_string().contains("network \"lab\": option \"vlan\" is not supported"),
             "{error}"
         );
     }
@@ -359,10 +340,8 @@ mod tests {
 
     #[test]
     fn deep_nesting_is_refused_without_harm() {
-        let deep = format!(
-            r#"{{"name": "x", "network_interface": "br0", "y": {}"#,
-            "[".repeat(60_000)
-        );
+        let deep =
+            format!(r#"{{"name": "x", "network_interface": "br0", "y": {}"#, "[".repeat(60_000));
         assert!(Network::from_json(&deep).is_err());
     }
 }

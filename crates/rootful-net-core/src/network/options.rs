@@ -189,10 +189,7 @@ impl Options {
         for (name, text) in texts {
             let row = OPTIONS.iter().find(|row| row.name == name).ok_or_else(|| {
                 let names: Vec<_> = OPTIONS.iter().map(|row| row.name).collect();
-                NetworkProblem::UnknownOption {
-                    option: quoted(name),
-                    accepted: names.join(", "),
-                }
+                NetworkProblem::UnknownOption { option: quoted(name), accepted: names.join(", ") }
             })?;
             (row.read)(&mut options, text).ok_or_else(|| NetworkProblem::OptionValue {
                 option: row.name,
@@ -204,9 +201,6 @@ impl Options {
     }
 
     pub(super) fn write(&self) -> BTreeMap<String, String> {
-        OPTIONS
-            .iter()
-            .filter_map(|row| Some((row.name.to_owned(), (row.write)(self)?)))
-            .collect()
+        OPTIONS.iter().filter_map(|row| Some((row.name.to_owned(), (row.write)(self)?))).collect()
     }
 }

@@ -55,9 +55,8 @@ impl Subnet {
         gateway: Option<&str>,
         lease_range: Option<(Option<&str>, Option<&str>)>,
     ) -> Result<Self, SubnetError> {
-        let subnet: IpNet = subnet.parse().map_err(|_| SubnetError::Malformed {
-            found: quoted(subnet),
-        })?;
+        let subnet: IpNet =
+            subnet.parse().map_err(|_| SubnetError::Malformed { found: quoted(subnet) })?;
         check_prefix(subnet)?;
         let address = |role, text: &str| -> Result<IpAddr, SubnetError> {
             let address = text.parse().map_err(|_| SubnetError::Address {
@@ -68,11 +67,7 @@ impl Subnet {
             if subnet.contains(&address) {
                 Ok(address)
             } else {
-                Err(SubnetError::Outside {
-                    role,
-                    address,
-                    subnet,
-                })
+                Err(SubnetError::Outside { role, address, subnet })
             }
         };
         let gateway = match gateway {
@@ -80,11 +75,7 @@ impl Subnet {
             None => address_at(subnet, 1),
         };
         if let Some(what) = reserved(subnet, gateway) {
-            return Err(SubnetError::Gateway {
-                gateway,
-                what,
-                subnet,
-            });
+            return Err(SubnetError::Gateway { gateway, what, subnet });
         }
         let lease_range = match lease_range {
             None => None,
@@ -99,11 +90,7 @@ impl Subnet {
                 },
             }),
         };
-        let result = Self {
-            subnet,
-            gateway,
-            lease_range,
-        };
+        let result = Self { subnet, gateway, lease_range };
         match lease_range {
             Some(range) if range.start > range.end => {
                 Err(SubnetError::NotAscending { range, subnet })
@@ -146,10 +133,7 @@ impl Subnet {
     /// The usable addresses that the lease range lets through.
     pub(crate) fn leasable(&self) -> Leasable {
         let (start, end) = match self.lease_range {
-            Some(range) => (
-                host_part(self.subnet, range.start),
-                host_part(self.subnet, range.end),
-            ),
+            Some(range) => (host_part(self.subnet, range.start), host_part(self.subnet, range.end)),
             None => (0, highest_host(self.subnet)),
         };
         Leasable {
@@ -275,18 +259,9 @@ fn check_prefix(subnet: IpNet) -> Result<(), SubnetError> {
         (v4(127, 0, 8), "loopback"),
         (v4(169, 254, 16), "link-local"),
         (v4(224, 0, 4), "multicast"),
-        (
-            Ipv4Net::new_assert(Ipv4Addr::BROADCAST, 32).into(),
-            "broadcast",
-        ),
-        (
-            Ipv6Net::new_assert(Ipv6Addr::UNSPECIFIED, 128).into(),
-            "unspecified",
-        ),
-        (
-            Ipv6Net::new_assert(Ipv6Addr::LOCALHOST, 128).into(),
-            "loopback",
-        ),
+        (Ipv4Net::new_assert(Ipv4Addr::BROADCAST, 32).into(), "broadcast"),
+        (Ipv6Net::new_assert(Ipv6Addr::UNSPECIFIED, 128).into(), "unspecified"),
+        (Ipv6Net::new_assert(Ipv6Addr::LOCALHOST, 128).into(), "loopback"),
         (mapped, "IPv4-mapped"),
         (v6(0xfe80, 10), "link-local"),
         (v6(0xff00, 8), "multicast"),
@@ -337,16 +312,10 @@ mod tests {
             ("10.89.0.1/24", "has host bits set (write \"10.89.0.0/24\")"),
             ("fd00::1/64", "has host bits set (write \"fd00::/64\")"),
             ("11.0.0.0/7", "host bits"),
-            (
-                "12.0.0.0/7",
-                "unsupported size (accepted: /8 to /30 for IPv4)",
-            ),
+            ("12.0.0.0/7", "unsupported size (accepted: /8 to /30 for IPv4)"),
             ("10.0.0.0/31", "unsupported size"),
             ("10.0.0.0/32", "unsupported size"),
-            (
-                "fd00::/47",
-                "unsupported size (accepted: /48 to /126 for IPv6)",
-            ),
+            ("fd00::/47", "unsupported size (accepted: /48 to /126 for IPv6)"),
             ("fd00::/127", "unsupported size"),
             ("0.0.0.0/8", "unspecified"),
             ("127.1.0.0/16", "loopback"),
@@ -371,24 +340,12 @@ mod tests {
     #[test]
     fn gateways_that_no_host_can_have_are_refused() {
         let cases = [
-            (
-                "10.0.0.0/24",
-                "10.0.1.1",
-                "gateway \"10.0.1.1\" is not in subnet \"10.0.0.0/24\"",
-            ),
+            ("10.0.0.0/24", "10.0.1.1", "gateway \"10.0.1.1\" is not in subnet \"10.0.0.0/24\""),
             ("10.0.0.0/24", "fd00::1", "is not in subnet"),
             ("10.0.0.0/24", "10.0.0.0", "is the network address"),
             ("10.0.0.0/24", "10.0.0.255", "is the broadcast address"),
-            (
-                "fd00::/64",
-                "fd00::",
-                "is the subnet-router anycast address",
-            ),
-            (
-                "10.0.0.0/24",
-                "gw",
-                "gateway \"gw\" of subnet \"10.0.0.0/24\" is not an IP address",
-            ),
+            ("fd00::/64", "fd00::", "is the subnet-router anycast address"),
+            ("10.0.0.0/24", "gw", "gateway \"gw\" of subnet \"10.0.0.0/24\" is not an IP address"),
         ];
         for (text, gateway, expected) in cases {
             let found = message(Subnet::parse(text, Some(gateway), None));
@@ -402,47 +359,25 @@ mod tests {
     fn lease_ranges_are_checked() {
         let parse = |start, end| Subnet::parse("10.0.0.0/24", None, Some((start, end)));
         let range = |start, end| {
-            parse(start, end)
-                .expect("valid")
-                .lease_range()
-                .expect("present")
-                .to_string()
+            parse(start, end).expect("valid").lease_range().expect("present").to_string()
         };
         assert_eq!(range(None, None), "10.0.0.1-10.0.0.254");
         assert_eq!(range(Some("10.0.0.9"), None), "10.0.0.9-10.0.0.254");
         assert_eq!(range(None, Some("10.0.0.9")), "10.0.0.1-10.0.0.9");
-        assert_eq!(
-            range(Some("10.0.0.9"), Some("10.0.0.9")),
-            "10.0.0.9-10.0.0.9"
-        );
+        assert_eq!(range(Some("10.0.0.9"), Some("10.0.0.9")), "10.0.0.9-10.0.0.9");
         // Podman writes the whole of the range it is given, ends included.
-        assert_eq!(
-            range(Some("10.0.0.0"), Some("10.0.0.255")),
-            "10.0.0.0-10.0.0.255"
-        );
+        assert_eq!(range(Some("10.0.0.0"), Some("10.0.0.255")), "10.0.0.0-10.0.0.255");
         let cases = [
             (
                 Some("10.0.0.9"),
                 Some("10.0.0.8"),
                 "\"10.0.0.9-10.0.0.8\" of subnet \"10.0.0.0/24\" does not ascend",
             ),
-            (
-                Some("10.0.1.0"),
-                None,
-                "start_ip \"10.0.1.0\" is not in subnet",
-            ),
+            (Some("10.0.1.0"), None, "start_ip \"10.0.1.0\" is not in subnet"),
             (None, Some("fd00::1"), "end_ip \"fd00::1\" is not in subnet"),
             (None, Some("x"), "end_ip \"x\" of subnet"),
-            (
-                Some("10.0.0.0"),
-                Some("10.0.0.1"),
-                "has no address for a container",
-            ),
-            (
-                Some("10.0.0.255"),
-                Some("10.0.0.255"),
-                "has no address for a container",
-            ),
+            (Some("10.0.0.0"), Some("10.0.0.1"), "has no address for a container"),
+            (Some("10.0.0.255"), Some("10.0.0.255"), "has no address for a container"),
         ];
         for (start, end, expected) in cases {
             let found = message(parse(start, end));
@@ -468,11 +403,7 @@ mod tests {
             (v6, "10.0.0.1", false),
         ];
         for (subnet, address, expected) in cases {
-            assert_eq!(
-                subnet.is_usable(address.parse().expect("address")),
-                expected,
-                "{address}"
-            );
+            assert_eq!(subnet.is_usable(address.parse().expect("address")), expected, "{address}");
         }
     }
 }

@@ -9,7 +9,7 @@ use super::{Change, PlanError, World, bridge, tables};
 use crate::attachment::{Attachment, AttachmentId, Holder, Interface, NamespaceId};
 use crate::derivation::link_local;
 use crate::dns;
-use crate::link::{InterfaceSetup, Veth};
+use crate::link::{Hairpin, InterfaceSetup, Veth};
 use crate::name::{InterfaceName, NetworkName};
 use crate::network::Network;
 use crate::observed::{LinkKind, Observed, Query};
@@ -53,7 +53,7 @@ pub fn attach_query(
         routes: starts,
         listeners: !request.forwards.is_empty(),
         tables: true,
-        sysctls: bridge::forwarding_sysctls(&networks),
+        sysctls: bridge::sysctls_to_read(&networks),
         router_advertisements: starts && ipv6,
     })
 }
@@ -88,7 +88,8 @@ pub fn attach(
     let kept_from = existing.filter(|existing| existing.namespace() == namespace);
     let names = interface_names(observed, kept_from, request)?;
     let id = attachment_id(world, &holder);
-    let interfaces = interfaces(world, &holder, &id, request, &networks, names)?;
+    let hairpin = bridge::hairpin(observed);
+    let interfaces = interfaces(world, &holder, &id, request, &networks, names, hairpin)?;
     let forwards = forwards(world, observed, authorized, &holder, &interfaces)?;
     let attachment = Attachment {
         id,
@@ -103,10 +104,7 @@ pub fn attach(
     Ok(AttachDecision::Change(Box::new(change)))
 }
 
-fn resolve<'a>(
-    world: World<'a>,
-    request: &AttachRequest,
-) -> Result<Vec<&'a Network>, PlanError> {
+fn resolve<'a>(world: World<'a>, request: &AttachRequest) -> Result<Vec<&'a Network>, PlanError> {
     let find = |asked: &NetworkRequest| {
         let unknown = || PlanError::UnknownNetwork { network: asked.network.clone() };
         world.catalogue.get(&asked.network).ok_or_else(unknown)
@@ -173,9 +171,8 @@ fn interface_names(
         interfaces.any(|interface| interface.setup.name.as_str() == name)
     };
     let links = observed.namespace_links.iter();
-    let foreign: Vec<_> = links
-        .filter(|link| link.kind != LinkKind::Loopback && !is_own(&link.name))
-        .collect();
+    let foreign: Vec<_> =
+        links.filter(|link| link.kind != LinkKind::Loopback && !is_own(&link.name)).collect();
     // Fallback tunnels of the kernel are in every namespace, and down.
     if let Some(link) = foreign.iter().find(|link| link.up || link.kind == LinkKind::Veth) {
         return Err(PlanError::NamespaceInUse { link: link.name.clone() });
@@ -204,6 +201,7 @@ fn interfaces(
     request: &AttachRequest,
     networks: &[&Network],
     names: Vec<InterfaceName>,
+    hairpin: Hairpin,
 ) -> Result<Vec<Interface>, PlanError> {
     // The first network that leads out has the default routes, of each family.
     let mut routed = BTreeSet::new();
@@ -233,6 +231,7 @@ fn interfaces(
                 container_mac,
                 mtu: network.mtu(),
                 neighbours: network.neighbours(),
+                hairpin,
             },
             connection_limit: network.connection_limit(),
             setup: InterfaceSetup {
@@ -277,14 +276,14 @@ fn plan(
     }
     steps.extend(bridge::forwarding_steps(observed, networks));
     let old = existing.into_iter().flat_map(Attachment::interfaces);
-    steps.extend(old.filter(|old| !(is_kept(old) && has_link(attachment, old))).map(
-        |old| match kept_from {
+    steps.extend(old.filter(|old| !(is_kept(old) && has_link(attachment, old))).map(|old| {
+        match kept_from {
             Some(_) if observed.links.contains_key(old.veth.host_link.as_str()) => {
                 Step::Unplug { veth: old.veth.clone(), setup: old.setup.clone() }
             }
             Some(_) | None => Step::DeleteLink(old.veth.host_link.clone()),
-        },
-    ));
+        }
+    }));
     for interface in attachment.interfaces().iter().filter(|interface| !is_kept(interface)) {
         steps.push(Step::CreateVeth(interface.veth.clone()));
         steps.push(Step::SetUpInterface(interface.setup.clone()));

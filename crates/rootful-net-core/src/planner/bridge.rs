@@ -7,7 +7,7 @@ use ipnet::IpNet;
 use super::{PlanError, World};
 use crate::catalogue::overlapping_route;
 use crate::derivation::bridge_mac;
-use crate::link::Bridge;
+use crate::link::{Bridge, Hairpin};
 use crate::mac::MacAddress;
 use crate::name::NetworkName;
 use crate::network::Network;
@@ -110,6 +110,17 @@ pub(super) fn forwarding_sysctls(networks: &[&Network]) -> BTreeSet<Sysctl> {
         }
     }
     sysctls
+}
+
+/// All kernel parameters that an attachment to these networks depends on.
+pub(super) fn sysctls_to_read(networks: &[&Network]) -> BTreeSet<Sysctl> {
+    forwarding_sysctls(networks).into_iter().chain(Sysctl::bridge_netfilter()).collect()
+}
+
+/// The hairpin mode that new ports need.
+pub(super) fn hairpin(observed: &Observed) -> Hairpin {
+    let is_on = |sysctl| observed.sysctls.get(&sysctl).is_some_and(|value| value == "1");
+    if Sysctl::bridge_netfilter().into_iter().any(is_on) { Hairpin::On } else { Hairpin::Off }
 }
 
 /// The steps that switch forwarding on where it is off.

@@ -12,10 +12,7 @@ use crate::ruleset::Element;
 
 /// What must be observed to detach.
 pub fn detach_query() -> Query {
-    Query {
-        tables: true,
-        ..Query::default()
-    }
+    Query { tables: true, ..Query::default() }
 }
 
 /// Takes the attachment out of service; its links, and the bridges and tables that nobody needs any more,
@@ -27,16 +24,9 @@ pub fn detach(world: World<'_>, observed: &Observed, attachment: &Attachment) ->
     let own = own.filter(|element| !ports.contains(element));
     let steps = tables::removal_of(observed, own.chain(released_rules(world, attachment, &[])));
     let mut afterwards = forget_flows([attachment]);
-    let links = attachment
-        .interfaces()
-        .iter()
-        .map(|interface| &interface.veth.host_link);
+    let links = attachment.interfaces().iter().map(|interface| &interface.veth.host_link);
     afterwards.extend(links.cloned().map(Step::DeleteLink));
-    if world
-        .ledger
-        .attachments()
-        .all(|other| other.id() == attachment.id())
-    {
+    if world.ledger.attachments().all(|other| other.id() == attachment.id()) {
         // The kernel takes 20 ms for a table and half a millisecond for its elements.
         afterwards.extend(tables::removal(observed));
     } else {
@@ -44,10 +34,7 @@ pub fn detach(world: World<'_>, observed: &Observed, attachment: &Attachment) ->
     }
     afterwards.extend(idle_bridges(world, attachment, &[]));
     Change {
-        plan: Plan {
-            steps: steps.into_iter().collect(),
-            afterwards,
-        },
+        plan: Plan { steps: steps.into_iter().collect(), afterwards },
         released: vec![attachment.id().clone()],
         attached: None,
     }
@@ -59,10 +46,7 @@ fn ended<'a>(
     attachment: &'a Attachment,
     remaining: &'a [&NetworkName],
 ) -> impl Iterator<Item = &'a crate::network::Network> {
-    let networks = attachment
-        .interfaces()
-        .iter()
-        .map(|interface| &interface.network);
+    let networks = attachment.interfaces().iter().map(|interface| &interface.network);
     let ended =
         networks.filter(move |name| !remaining.contains(name) && world.ledger.members(name) <= 1);
     ended.filter_map(move |name| world.catalogue.get(name))
@@ -84,9 +68,7 @@ pub(super) fn idle_bridges(
     remaining: &[&NetworkName],
 ) -> Vec<Step> {
     let bridges = ended(world, attachment, remaining);
-    bridges
-        .map(|network| Step::DeleteLink(network.interface().clone()))
-        .collect()
+    bridges.map(|network| Step::DeleteLink(network.interface().clone())).collect()
 }
 
 /// Has the flows routed afresh that were addressed to the ports of these attachments, when they come or go:

@@ -32,7 +32,9 @@ pub enum PlanError {
         name: ContainerName,
     },
     /// The container is attached in another way.
-    #[error("container \"{name}\" is attached already, in another way; use --replace to replace it")]
+    #[error(
+        "container \"{name}\" is attached already, in another way; use --replace to replace it"
+    )]
     AttachedDifferently {
         /// The container.
         name: ContainerName,
@@ -46,7 +48,9 @@ pub enum PlanError {
         name: ContainerName,
     },
     /// The address is not one that a container can have on the network.
-    #[error("address {address} cannot be given to a container on network \"{network}\": accepted is an address in {subnets}, but not the network, broadcast or gateway address")]
+    #[error(
+        "address {address} cannot be given to a container on network \"{network}\": accepted is an address in {subnets}, but not the network, broadcast or gateway address"
+    )]
     AddressUnusable {
         /// The address.
         address: IpAddr,
@@ -76,7 +80,9 @@ pub enum PlanError {
         holder: Option<ContainerName>,
     },
     /// Containers of another user have the name.
-    #[error("alias \"{alias}\" on network \"{network}\" belongs to a container of another user; choose another")]
+    #[error(
+        "alias \"{alias}\" on network \"{network}\" belongs to a container of another user; choose another"
+    )]
     AliasTaken {
         /// The alias.
         alias: Alias,
@@ -84,7 +90,9 @@ pub enum PlanError {
         network: NetworkName,
     },
     /// The alias could stand for a name of the Internet.
-    #[error("alias \"{alias}\" on network \"{network}\" has a dot: on a network that users share it could stand for a name of the Internet; accepted is one label of up to 63 letters, digits, '_' and '-'")]
+    #[error(
+        "alias \"{alias}\" on network \"{network}\" has a dot: on a network that users share it could stand for a name of the Internet; accepted is one label of up to 63 letters, digits, '_' and '-'"
+    )]
     AliasDotted {
         /// The alias.
         alias: Alias,
@@ -106,7 +114,9 @@ pub enum PlanError {
         interface: InterfaceName,
     },
     /// The port is the one at which containers ask for names.
-    #[error("port {port}/{protocol} on {gateway} is where containers of network \"{network}\" ask for names; publish it on another address")]
+    #[error(
+        "port {port}/{protocol} on {gateway} is where containers of network \"{network}\" ask for names; publish it on another address"
+    )]
     NamePort {
         /// The port.
         port: Port,
@@ -128,7 +138,9 @@ pub enum PlanError {
         holder: Option<ContainerName>,
     },
     /// A program of the host listens on the port.
-    #[error("port {port}/{protocol} is in use by a program of the host, of user {uid}; choose another port or stop it")]
+    #[error(
+        "port {port}/{protocol} is in use by a program of the host, of user {uid}; choose another port or stop it"
+    )]
     PortListening {
         /// The port.
         port: Port,
@@ -138,7 +150,9 @@ pub enum PlanError {
         uid: u32,
     },
     /// No port is free that the caller may publish.
-    #[error("no port between 49152 and 65535 is free and granted to publish {port}/{protocol}; name a host port")]
+    #[error(
+        "no port between 49152 and 65535 is free and granted to publish {port}/{protocol}; name a host port"
+    )]
     NoFreePort {
         /// The container's port.
         port: Port,
@@ -146,7 +160,9 @@ pub enum PlanError {
         protocol: Protocol,
     },
     /// None of the networks can publish the port.
-    #[error("port {port}/{protocol} cannot be published on {host_address}: none of the container's networks has an address of that family and is not internal")]
+    #[error(
+        "port {port}/{protocol} cannot be published on {host_address}: none of the container's networks has an address of that family and is not internal"
+    )]
     NothingToPublishTo {
         /// The container's port.
         port: Port,
@@ -156,7 +172,9 @@ pub enum PlanError {
         host_address: HostAddress,
     },
     /// A link has the bridge's name.
-    #[error("network \"{network}\" needs a bridge {link}, but there is a link of that name which rootful-net did not make; rename or remove it")]
+    #[error(
+        "network \"{network}\" needs a bridge {link}, but there is a link of that name which rootful-net did not make; rename or remove it"
+    )]
     BridgeTaken {
         /// The network.
         network: NetworkName,
@@ -164,7 +182,9 @@ pub enum PlanError {
         link: InterfaceName,
     },
     /// The host routes a subnet elsewhere.
-    #[error("subnet {subnet} of network \"{network}\" overlaps with the host's route to {route} by {link}; choose another subnet in /etc/rootful-net/networks")]
+    #[error(
+        "subnet {subnet} of network \"{network}\" overlaps with the host's route to {route} by {link}; choose another subnet in /etc/rootful-net/networks"
+    )]
     SubnetRouted {
         /// The subnet.
         subnet: IpNet,

@@ -48,20 +48,13 @@ pub(super) fn anew<'a>(
     attachments: impl IntoIterator<Item = &'a Attachment>,
 ) -> Transaction {
     let attachments: Vec<_> = attachments.into_iter().collect();
-    let interfaces = attachments
-        .iter()
-        .flat_map(|attachment| attachment.interfaces());
+    let interfaces = attachments.iter().flat_map(|attachment| attachment.interfaces());
     let networks: BTreeSet<_> = interfaces.map(|interface| &interface.network).collect();
-    let networks = networks
-        .into_iter()
-        .filter_map(|name| world.catalogue.get(name));
+    let networks = networks.into_iter().filter_map(|name| world.catalogue.get(name));
     let elements = networks.flat_map(|network| of_network(world, network));
     let elements = elements.chain(attachments.into_iter().flat_map(of_attachment));
     let tables = [inet_table(), guard_table()].map(Change::ReplaceTable);
-    tables
-        .into_iter()
-        .chain(elements.map(Change::AddElement))
-        .collect()
+    tables.into_iter().chain(elements.map(Change::AddElement)).collect()
 }
 
 /// The step that removes these elements, as far as their tables are there.
@@ -76,9 +69,7 @@ pub(super) fn removal_of(
 
 /// The step that removes the tables that are there.
 pub(super) fn removal(observed: &Observed) -> Option<Step> {
-    let present = TABLES
-        .into_iter()
-        .filter(|table| observed.tables.contains(table));
+    let present = TABLES.into_iter().filter(|table| observed.tables.contains(table));
     step(present.map(Change::DeleteTable).collect())
 }
 

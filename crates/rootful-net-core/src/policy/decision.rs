@@ -135,12 +135,7 @@ pub fn authorize(
 ) -> Result<Decision, Denied> {
     if caller.is_root() {
         let rights = Rights::All;
-        return Ok(Decision::Allowed(Authorized {
-            request,
-            owner,
-            rights,
-            sources: Vec::new(),
-        }));
+        return Ok(Decision::Allowed(Authorized { request, owner, rights, sources: Vec::new() }));
     }
     let mut sources = BTreeSet::new();
     let mut to_ask = BTreeSet::new();
@@ -153,9 +148,7 @@ pub fn authorize(
         }
     }
     if consent == Consent::NotAsked && !to_ask.is_empty() {
-        return Ok(Decision::AskPolkit(
-            to_ask.into_iter().map(str::to_owned).collect(),
-        ));
+        return Ok(Decision::AskPolkit(to_ask.into_iter().map(str::to_owned).collect()));
     }
     sources.extend(to_ask);
     let sources = sources.into_iter().map(str::to_owned).collect();
@@ -164,12 +157,7 @@ pub fn authorize(
         Authorize::Polkit => consent == Consent::Given,
     };
     let rights = Rights::Grants(policy.grants_for(caller).filter(counts).cloned().collect());
-    Ok(Decision::Allowed(Authorized {
-        request,
-        owner,
-        rights,
-        sources,
-    }))
+    Ok(Decision::Allowed(Authorized { request, owner, rights, sources }))
 }
 
 #[cfg(test)]

@@ -37,11 +37,7 @@ impl Display for Subject<'_> {
             Self::StaticAddress(network) => write!(f, "address of one's own choice on {network}"),
             Self::Aliases(network) => write!(f, "aliases on {network}"),
             Self::Port(network, forward) => {
-                let RequestedForward {
-                    protocol,
-                    host_address,
-                    ..
-                } = forward;
+                let RequestedForward { protocol, host_address, .. } = forward;
                 match forward.host_port {
                     Some(port) => {
                         write!(f, "port {port}/{protocol} on {host_address} from {network}")
@@ -87,13 +83,7 @@ pub fn examine<'a>(
         false => policy.grants_for(caller).collect(),
     };
     let needed = !caller.is_root();
-    let examination = Examination {
-        policy,
-        grants,
-        user: caller.to_string(),
-        usage,
-        request,
-    };
+    let examination = Examination { policy, grants, user: caller.to_string(), usage, request };
     needed.then(|| examination.findings()).into_iter().flatten()
 }
 
@@ -121,16 +111,9 @@ impl<'a> Examination<'a> {
         });
         // Which of the networks publishes depends on their definitions; a grant must hold for each.
         let ports = request.forwards.iter().flat_map(|forward| {
-            request
-                .networks
-                .iter()
-                .map(move |asked| Step::Port(&asked.network, forward))
+            request.networks.iter().map(move |asked| Step::Port(&asked.network, forward))
         });
-        let steps = networks
-            .chain(quotas)
-            .chain(limits)
-            .chain(asked)
-            .chain(ports);
+        let steps = networks.chain(quotas).chain(limits).chain(asked).chain(ports);
         steps.filter_map(move |step| match step {
             Step::Network(asked) => Some(self.network(&asked.network)),
             Step::Quota(resource) => self.quota(resource, wanted),
@@ -150,27 +133,13 @@ impl<'a> Examination<'a> {
     ) -> Finding<'a> {
         let mut having = self.grants.iter().copied().filter(|grant| has(grant));
         let Some(first) = having.next() else {
-            return Finding {
-                subject,
-                outcome: Outcome::Denied(denied()),
-                grant: None,
-            };
+            return Finding { subject, outcome: Outcome::Denied(denied()), grant: None };
         };
         let is_plain = |grant: &&Grant| grant.authorize() == Authorize::Grant;
-        let plain = Some(first)
-            .filter(is_plain)
-            .or_else(|| having.find(is_plain));
+        let plain = Some(first).filter(is_plain).or_else(|| having.find(is_plain));
         match plain {
-            Some(grant) => Finding {
-                subject,
-                outcome: Outcome::Granted,
-                grant: Some(grant),
-            },
-            None => Finding {
-                subject,
-                outcome: Outcome::AskPolkit,
-                grant: Some(first),
-            },
+            Some(grant) => Finding { subject, outcome: Outcome::Granted, grant: Some(grant) },
+            None => Finding { subject, outcome: Outcome::AskPolkit, grant: Some(first) },
         }
     }
 
@@ -178,20 +147,15 @@ impl<'a> Examination<'a> {
         self.finding(
             Subject::Network(network),
             |grant| grant.has_network(network),
-            || Denied::Network {
-                user: self.user.clone(),
-                network: network.clone(),
-            },
+            || Denied::Network { user: self.user.clone(), network: network.clone() },
         )
     }
 
     fn static_address(&self, network: &'a NetworkName) -> Finding<'a> {
         let has = |grant: &Grant| grant.static_addresses() && grant.has_network(network);
-        self.finding(Subject::StaticAddress(network), has, || {
-            Denied::StaticAddress {
-                user: self.user.clone(),
-                network: network.clone(),
-            }
+        self.finding(Subject::StaticAddress(network), has, || Denied::StaticAddress {
+            user: self.user.clone(),
+            network: network.clone(),
         })
     }
 
@@ -204,12 +168,7 @@ impl<'a> Examination<'a> {
     }
 
     fn port(&self, network: &'a NetworkName, forward: &'a RequestedForward) -> Finding<'a> {
-        let RequestedForward {
-            protocol,
-            host_address,
-            host_port,
-            container_port,
-        } = *forward;
+        let RequestedForward { protocol, host_address, host_port, container_port } = *forward;
         let has_port = |grant: &Grant| {
             grant.has_network(network)
                 && match host_port {
@@ -244,19 +203,12 @@ impl<'a> Examination<'a> {
     }
 
     fn granted_ports(&self, network: &NetworkName, protocol: Protocol) -> String {
-        let on_network = self
-            .grants
-            .iter()
-            .filter(|grant| grant.has_network(network));
+        let on_network = self.grants.iter().filter(|grant| grant.has_network(network));
         let spans: BTreeSet<_> = on_network.flat_map(|grant| grant.spans(protocol)).collect();
         if spans.is_empty() {
             return "none".to_owned();
         }
-        spans
-            .iter()
-            .map(ToString::to_string)
-            .collect::<Vec<_>>()
-            .join(", ")
+        spans.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
     }
 
     /// The largest quota among the grants for the request's networks counts. Nothing is said where there are
@@ -278,35 +230,18 @@ impl<'a> Examination<'a> {
         let largest = of_request().max_by_key(|grant| limit(grant))?;
         let keeps = |grant: &&Grant| u64::from(wanted) <= limit(grant);
         debug_assert!(wanted >= held, "what is added is not negative");
-        Some(
-            match (largest_plain.filter(keeps), Some(largest).filter(keeps)) {
-                (Some(grant), _) => Finding {
-                    subject,
-                    outcome: Outcome::Granted,
-                    grant: Some(grant),
-                },
-                (None, Some(grant)) => Finding {
-                    subject,
-                    outcome: Outcome::AskPolkit,
-                    grant: Some(grant),
-                },
-                (None, None) => {
-                    let user = self.user.clone();
-                    let limit = largest.quota(resource).unwrap_or(u32::MAX);
-                    let denied = Denied::Quota {
-                        user,
-                        resource,
-                        wanted,
-                        limit,
-                    };
-                    Finding {
-                        subject,
-                        outcome: Outcome::Denied(denied),
-                        grant: Some(largest),
-                    }
-                }
-            },
-        )
+        Some(match (largest_plain.filter(keeps), Some(largest).filter(keeps)) {
+            (Some(grant), _) => Finding { subject, outcome: Outcome::Granted, grant: Some(grant) },
+            (None, Some(grant)) => {
+                Finding { subject, outcome: Outcome::AskPolkit, grant: Some(grant) }
+            }
+            (None, None) => {
+                let user = self.user.clone();
+                let limit = largest.quota(resource).unwrap_or(u32::MAX);
+                let denied = Denied::Quota { user, resource, wanted, limit };
+                Finding { subject, outcome: Outcome::Denied(denied), grant: Some(largest) }
+            }
+        })
     }
 
     fn limit(&self, resource: Resource, wanted: Amounts) -> Option<Finding<'a>> {
@@ -316,17 +251,9 @@ impl<'a> Examination<'a> {
         if wanted == 0 || in_use.saturating_add(wanted) <= limit {
             return None;
         }
-        let denied = Denied::Limit {
-            resource,
-            in_use,
-            limit,
-        };
+        let denied = Denied::Limit { resource, in_use, limit };
         let subject = Subject::Limit(resource);
-        Some(Finding {
-            subject,
-            outcome: Outcome::Denied(denied),
-            grant: None,
-        })
+        Some(Finding { subject, outcome: Outcome::Denied(denied), grant: None })
     }
 }
 

@@ -85,9 +85,7 @@ struct RawGrant {
 
 pub(super) fn parse(file_name: &str, text: &str) -> Result<PolicyFile, PolicyError> {
     if text.len() > MAX_FILE_BYTES {
-        return Err(PolicyError::TooLong {
-            file_name: file_name.to_owned(),
-        });
+        return Err(PolicyError::TooLong { file_name: file_name.to_owned() });
     }
     let file: RawFile = toml::from_str(text).map_err(|error| PolicyError::Line {
         file_name: file_name.to_owned(),
@@ -106,18 +104,11 @@ pub(super) fn parse(file_name: &str, text: &str) -> Result<PolicyFile, PolicyErr
             problem,
         })?);
     }
-    Ok(PolicyFile {
-        grants,
-        limits: file.limits,
-    })
+    Ok(PolicyFile { grants, limits: file.limits })
 }
 
 fn line_of(text: &str, offset: usize) -> usize {
-    text.bytes()
-        .take(offset)
-        .filter(|&byte| byte == b'\n')
-        .count()
-        + 1
+    text.bytes().take(offset).filter(|&byte| byte == b'\n').count() + 1
 }
 
 fn finish(file_name: &str, number: usize, raw: RawGrant) -> Result<Grant, &'static str> {
@@ -155,67 +146,27 @@ mod tests {
         let grant = "[[grant]]\nusers = [1]\nnetworks = [\"a\"]\n";
         let with = |line: &str| format!("{grant}{line}\n");
         let cases = [
-            (
-                "[[grant]]\nusers = [\"alice\"]\n".to_owned(),
-                1,
-                "missing field `networks`",
-            ),
+            ("[[grant]]\nusers = [\"alice\"]\n".to_owned(), 1, "missing field `networks`"),
             (
                 "\n[[grant]]\nusers = []\nnetworks = [\"a\"]\n".to_owned(),
                 2,
                 "grant 1 is for nobody",
             ),
-            (
-                "[[grant]]\nusers = [1]\nnetworks = []\n".to_owned(),
-                1,
-                "names no network",
-            ),
-            (
-                format!("{grant}\n[[grant]]\nnetworks = [\"a\"]\n"),
-                5,
-                "grant 2 is for nobody",
-            ),
+            ("[[grant]]\nusers = [1]\nnetworks = []\n".to_owned(), 1, "names no network"),
+            (format!("{grant}\n[[grant]]\nnetworks = [\"a\"]\n"), 5, "grant 2 is for nobody"),
             (with("ports = { tcp = [\"80\"] }"), 1, "no host address"),
             (with("port = 80"), 4, "unknown field `port`"),
             (with("quota = { ports = -1 }"), 4, "-1"),
             (with("quota = { port = 1 }"), 4, "unknown field `port`"),
             (with("authorize = \"sudo\""), 4, "unknown variant `sudo`"),
             (with("aliases = 1"), 4, "invalid type"),
-            (
-                with("host_addresses = [\"*\"]\nports = { tcp = [\"0-5\"] }"),
-                5,
-                "\"0-5\"",
-            ),
-            (
-                with("host_addresses = [\"*\"]\nports = { tcp = [\"9-5\"] }"),
-                5,
-                "\"9-5\"",
-            ),
-            (
-                with("host_addresses = [\"*\"]\nports = { tcp = [\"1-65536\"] }"),
-                5,
-                "65536",
-            ),
-            (
-                with("host_addresses = [\"*\"]\nports = { tcp = [\"+5\"] }"),
-                5,
-                "\"+5\"",
-            ),
-            (
-                with("host_addresses = [\"*\"]\nports = { tcp = [80] }"),
-                5,
-                "invalid type",
-            ),
-            (
-                with("host_addresses = [\"*\"]\nports = { icmp = [\"5\"] }"),
-                5,
-                "icmp",
-            ),
-            (
-                with("host_addresses = [\"192.0.2.0/33\"]"),
-                4,
-                "192.0.2.0/33",
-            ),
+            (with("host_addresses = [\"*\"]\nports = { tcp = [\"0-5\"] }"), 5, "\"0-5\""),
+            (with("host_addresses = [\"*\"]\nports = { tcp = [\"9-5\"] }"), 5, "\"9-5\""),
+            (with("host_addresses = [\"*\"]\nports = { tcp = [\"1-65536\"] }"), 5, "65536"),
+            (with("host_addresses = [\"*\"]\nports = { tcp = [\"+5\"] }"), 5, "\"+5\""),
+            (with("host_addresses = [\"*\"]\nports = { tcp = [80] }"), 5, "invalid type"),
+            (with("host_addresses = [\"*\"]\nports = { icmp = [\"5\"] }"), 5, "icmp"),
+            (with("host_addresses = [\"192.0.2.0/33\"]"), 4, "192.0.2.0/33"),
             (with("host_addresses = [\"localhost\"]"), 4, "localhost"),
             (with("users = [2]"), 4, "duplicate key"),
             (
@@ -228,32 +179,17 @@ mod tests {
                 2,
                 "a name or a numeric id",
             ),
-            (
-                "[[grant]]\nusers = [1]\nnetworks = [\"a b\"]\n".to_owned(),
-                3,
-                "a b",
-            ),
+            ("[[grant]]\nusers = [1]\nnetworks = [\"a b\"]\n".to_owned(), 3, "a b"),
             ("[[grants]]\n".to_owned(), 1, "unknown field `grants`"),
-            (
-                "[limits]\nattachments = \"many\"\n".to_owned(),
-                2,
-                "invalid type",
-            ),
-            (
-                "[limits]\nmemory = 1\n".to_owned(),
-                2,
-                "unknown field `memory`",
-            ),
+            ("[limits]\nattachments = \"many\"\n".to_owned(), 2, "invalid type"),
+            ("[limits]\nmemory = 1\n".to_owned(), 2, "unknown field `memory`"),
             ("[[grant]\n".to_owned(), 1, ""),
         ];
         for (text, line, expected) in cases {
             let error = parse("50-test.toml", &text).expect_err(&text).to_string();
             let expected_start = format!("50-test.toml: line {line}: ");
             assert!(error.starts_with(&expected_start), "{text}: {error}");
-            assert!(
-                error.contains(expected) && !error.contains('\n'),
-                "{text}: {error}"
-            );
+            assert!(error.contains(expected) && !error.contains('\n'), "{text}: {error}");
         }
     }
 

@@ -96,18 +96,13 @@ impl Grant {
     pub fn is_for(&self, caller: &Caller) -> bool {
         let user = |principal: &Principal| principal.is(caller.uid, caller.user_name.as_deref());
         let group = |principal: &Principal| {
-            caller
-                .groups
-                .iter()
-                .any(|group| principal.is(group.gid, group.name.as_deref()))
+            caller.groups.iter().any(|group| principal.is(group.gid, group.name.as_deref()))
         };
         self.users.iter().any(user) || self.groups.iter().any(group)
     }
 
     pub(super) fn has_network(&self, network: &NetworkName) -> bool {
-        self.networks
-            .iter()
-            .any(|pattern| pattern.matches(network.as_str()))
+        self.networks.iter().any(|pattern| pattern.matches(network.as_str()))
     }
 
     pub(super) fn has_port(&self, protocol: Protocol, port: Port) -> bool {
@@ -115,9 +110,7 @@ impl Grant {
     }
 
     pub(super) fn has_host_address(&self, address: HostAddress) -> bool {
-        self.host_addresses
-            .iter()
-            .any(|pattern| pattern.matches(address))
+        self.host_addresses.iter().any(|pattern| pattern.matches(address))
     }
 
     pub(super) fn spans(&self, protocol: Protocol) -> impl Iterator<Item = PortSpan> + '_ {
@@ -144,10 +137,7 @@ impl TryFrom<String> for PrincipalName {
     fn try_from(text: String) -> Result<Self, Self::Error> {
         let refused = |c: char| c.is_whitespace() || c.is_control() || "*:,/".contains(c);
         match text.is_empty() || text.chars().any(refused) {
-            true => Err(format!(
-                "{} is not the name of a user or group",
-                quoted(&text)
-            )),
+            true => Err(format!("{} is not the name of a user or group", quoted(&text))),
             false => Ok(Self(text)),
         }
     }
@@ -255,15 +245,12 @@ impl TryFrom<String> for AddressPattern {
             return Ok(Self::All);
         }
         let address = text.parse::<IpAddr>().map(IpNet::from);
-        address
-            .or_else(|_| text.parse())
-            .map(Self::Prefix)
-            .map_err(|_| {
-                format!(
-                    "{} is not \"*\", an IP address or a prefix such as \"192.0.2.0/24\"",
-                    quoted(&text)
-                )
-            })
+        address.or_else(|_| text.parse()).map(Self::Prefix).map_err(|_| {
+            format!(
+                "{} is not \"*\", an IP address or a prefix such as \"192.0.2.0/24\"",
+                quoted(&text)
+            )
+        })
     }
 }
 
@@ -295,10 +282,7 @@ impl FromStr for PortSpan {
         let (first, last) = text.split_once('-').unwrap_or((text, text));
         match (first.parse(), last.parse()) {
             (Ok(first), Ok(last)) if first <= last => Ok(Self { first, last }),
-            _ => Err(format!(
-                "{} is not a port or a range such as \"1024-65535\"",
-                quoted(text)
-            )),
+            _ => Err(format!("{} is not a port or a range such as \"1024-65535\"", quoted(text))),
         }
     }
 }

@@ -23,12 +23,7 @@ pub enum Resource {
 
 impl Resource {
     /// All of them.
-    pub const ALL: [Self; 4] = [
-        Self::Attachments,
-        Self::Interfaces,
-        Self::Ports,
-        Self::Aliases,
-    ];
+    pub const ALL: [Self; 4] = [Self::Attachments, Self::Interfaces, Self::Ports, Self::Aliases];
 }
 
 impl Display for Resource {
@@ -96,10 +91,7 @@ impl Add for Amounts {
 
 impl From<&Attachment> for Amounts {
     fn from(attachment: &Attachment) -> Self {
-        let aliases = attachment
-            .interfaces()
-            .iter()
-            .map(|interface| interface.aliases.len());
+        let aliases = attachment.interfaces().iter().map(|interface| interface.aliases.len());
         Self {
             attachments: 1,
             interfaces: saturated(attachment.interfaces().len()),

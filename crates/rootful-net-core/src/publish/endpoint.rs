@@ -52,9 +52,7 @@ impl FromStr for Protocol {
         [Self::Tcp, Self::Udp, Self::Sctp]
             .into_iter()
             .find(|protocol| text.eq_ignore_ascii_case(&protocol.to_string()))
-            .ok_or_else(|| PublishError::Protocol {
-                found: quoted(text),
-            })
+            .ok_or_else(|| PublishError::Protocol { found: quoted(text) })
     }
 }
 
@@ -81,11 +79,7 @@ impl Port {
 
     /// The port `offset` further up. The caller knows that there is one.
     pub(super) fn above(self, offset: u16) -> Self {
-        Self(
-            self.0
-                .checked_add(offset)
-                .expect("an offset inside a range of ports"),
-        )
+        Self(self.0.checked_add(offset).expect("an offset inside a range of ports"))
     }
 }
 
@@ -93,9 +87,7 @@ impl TryFrom<u16> for Port {
     type Error = PublishError;
 
     fn try_from(number: u16) -> Result<Self, PublishError> {
-        Self::new(number).ok_or_else(|| PublishError::Port {
-            found: quoted(&number.to_string()),
-        })
+        Self::new(number).ok_or_else(|| PublishError::Port { found: quoted(&number.to_string()) })
     }
 }
 
@@ -114,9 +106,7 @@ impl FromStr for Port {
             .all(|byte| byte.is_ascii_digit())
             .then(|| text.parse().ok().and_then(Self::new))
             .flatten()
-            .ok_or_else(|| PublishError::Port {
-                found: quoted(text),
-            })
+            .ok_or_else(|| PublishError::Port { found: quoted(text) })
     }
 }
 
@@ -162,13 +152,8 @@ impl HostAddress {
 
     /// The address as written in a `--publish` argument, where leaving it out means [`Self::Any`].
     pub(super) fn from_publish(text: &str) -> Result<Self, PublishError> {
-        let unreadable = || PublishError::Address {
-            found: quoted(text),
-        };
-        match text
-            .strip_prefix('[')
-            .and_then(|rest| rest.strip_suffix(']'))
-        {
+        let unreadable = || PublishError::Address { found: quoted(text) };
+        match text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
             Some(inner) => Self::try_from(IpAddr::V6(inner.parse().map_err(|_| unreadable())?)),
             None => Self::try_from(IpAddr::V4(text.parse().map_err(|_| unreadable())?)),
         }
@@ -179,12 +164,8 @@ impl TryFrom<IpAddr> for HostAddress {
     type Error = PublishError;
 
     fn try_from(address: IpAddr) -> Result<Self, PublishError> {
-        let unusable = |what| {
-            Err(PublishError::UnusableAddress {
-                found: quoted(&address.to_string()),
-                what,
-            })
-        };
+        let unusable =
+            |what| Err(PublishError::UnusableAddress { found: quoted(&address.to_string()), what });
         match address {
             IpAddr::V4(Ipv4Addr::UNSPECIFIED) => Ok(Self::AnyIpv4),
             IpAddr::V6(Ipv6Addr::UNSPECIFIED) => Ok(Self::AnyIpv6),
@@ -240,11 +221,8 @@ mod tests {
 
     #[test]
     fn protocols_have_their_numbers_and_names() {
-        let cases = [
-            (Protocol::Tcp, 6, "tcp"),
-            (Protocol::Udp, 17, "udp"),
-            (Protocol::Sctp, 132, "sctp"),
-        ];
+        let cases =
+            [(Protocol::Tcp, 6, "tcp"), (Protocol::Udp, 17, "udp"), (Protocol::Sctp, 132, "sctp")];
         for (protocol, number, name) in cases {
             assert_eq!(protocol.number(), number);
             assert_eq!(protocol.to_string(), name);

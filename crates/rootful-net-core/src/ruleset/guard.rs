@@ -42,26 +42,14 @@ const ARP_PROBE: &[Selector] = &[
     Selector::ArpSenderIpv4,
     Selector::ArpTargetIpv4,
 ];
-const IPV4_SOURCE: &[Selector] = &[
-    Selector::IncomingInterface,
-    Selector::EtherSource,
-    Selector::Ipv4Source,
-];
-const IPV6_SOURCE: &[Selector] = &[
-    Selector::IncomingInterface,
-    Selector::EtherSource,
-    Selector::Ipv6Source,
-];
-const ND_TARGET: &[Selector] = &[
-    Selector::IncomingInterface,
-    Selector::EtherSource,
-    Selector::NeighbourTarget,
-];
-const ND_OPTION: &[Selector] = &[
-    Selector::IncomingInterface,
-    Selector::EtherSource,
-    Selector::NeighbourOption,
-];
+const IPV4_SOURCE: &[Selector] =
+    &[Selector::IncomingInterface, Selector::EtherSource, Selector::Ipv4Source];
+const IPV6_SOURCE: &[Selector] =
+    &[Selector::IncomingInterface, Selector::EtherSource, Selector::Ipv6Source];
+const ND_TARGET: &[Selector] =
+    &[Selector::IncomingInterface, Selector::EtherSource, Selector::NeighbourTarget];
+const ND_OPTION: &[Selector] =
+    &[Selector::IncomingInterface, Selector::EtherSource, Selector::NeighbourOption];
 
 /// `dstnat` of the bridge family: before everything else that looks at frames.
 const PRIORITY_FIRST: i32 = -300;
@@ -86,38 +74,18 @@ const NEVER_FORWARDED: u16 = 255;
 
 /// The fixed part of `bridge rootful_net`.
 pub fn guard_table() -> Table {
-    Table {
-        name: TableName::BRIDGE,
-        sets: sets(),
-        chains: chains(),
-    }
+    Table { name: TableName::BRIDGE, sets: sets(), chains: chains() }
 }
 
 fn sets() -> Vec<Set> {
     use Field::{
         EtherAddress, InterfaceName, Ipv4Address, Ipv6Address, NeighbourOption, NeighbourTarget,
     };
-    let set = |name, key| Set {
-        name,
-        key,
-        data: &[],
-    };
+    let set = |name, key| Set { name, key, data: &[] };
     vec![
         set(PORTS, &[InterfaceName]),
-        set(
-            ARP_SENDERS,
-            &[InterfaceName, EtherAddress, EtherAddress, Ipv4Address],
-        ),
-        set(
-            ARP_PROBES,
-            &[
-                InterfaceName,
-                EtherAddress,
-                EtherAddress,
-                Ipv4Address,
-                Ipv4Address,
-            ],
-        ),
+        set(ARP_SENDERS, &[InterfaceName, EtherAddress, EtherAddress, Ipv4Address]),
+        set(ARP_PROBES, &[InterfaceName, EtherAddress, EtherAddress, Ipv4Address, Ipv4Address]),
         set(IPV4_SOURCES, &[InterfaceName, EtherAddress, Ipv4Address]),
         set(IPV6_SOURCES, &[InterfaceName, EtherAddress, Ipv6Address]),
         set(ND_TARGETS, &[InterfaceName, EtherAddress, NeighbourTarget]),
@@ -126,16 +94,9 @@ fn sets() -> Vec<Set> {
 }
 
 fn chains() -> Vec<Chain> {
-    let hook = Hook {
-        kind: ChainKind::Filter,
-        point: HookPoint::Prerouting,
-        priority: PRIORITY_FIRST,
-    };
-    let chain = |name, rules| Chain {
-        name,
-        hook: None,
-        rules,
-    };
+    let hook =
+        Hook { kind: ChainKind::Filter, point: HookPoint::Prerouting, priority: PRIORITY_FIRST };
+    let chain = |name, rules| Chain { name, hook: None, rules };
     // A chain comes before those that jump to it.
     vec![
         chain("arp_frame", arp_rules()),
@@ -144,11 +105,7 @@ fn chains() -> Vec<Chain> {
         chain("neighbour_message", neighbour_message_rules()),
         chain("icmpv6_message", icmpv6_rules()),
         chain("ipv6_frame", ipv6_rules()),
-        Chain {
-            name: "guard",
-            hook: Some(hook),
-            rules: guard_rules(),
-        },
+        Chain { name: "guard", hook: Some(hook), rules: guard_rules() },
     ]
 }
 
@@ -160,10 +117,7 @@ const fn jump(chain: &'static str) -> Statement {
 }
 
 fn rule<const N: usize>(matches: [Match; N], statement: Statement) -> Rule {
-    Rule {
-        matches: matches.into(),
-        statement,
-    }
+    Rule { matches: matches.into(), statement }
 }
 
 fn is(number: Number, constant: u16) -> Match {
@@ -174,10 +128,7 @@ fn is(number: Number, constant: u16) -> Match {
 /// switches say to each other, and protocols that nobody knows.
 fn guard_rules() -> Vec<Rule> {
     vec![
-        rule(
-            [Match::NotInSet(&[Selector::IncomingInterface], PORTS)],
-            ACCEPT,
-        ),
+        rule([Match::NotInSet(&[Selector::IncomingInterface], PORTS)], ACCEPT),
         rule([Match::EtherType(EtherType::Ipv4)], jump("ipv4_frame")),
         rule([Match::EtherType(EtherType::Ipv6)], jump("ipv6_frame")),
         rule([Match::EtherType(EtherType::Arp)], jump("arp_frame")),
@@ -207,26 +158,13 @@ fn ipv4_rules() -> Vec<Rule> {
 fn ipv6_rules() -> Vec<Rule> {
     let unspecified = IpNet::V6(Ipv6Net::new_assert(Ipv6Addr::UNSPECIFIED, 128));
     vec![
-        rule(
-            [Match::InPrefix(Selector::Ipv6Source, unspecified)],
-            jump("address_probe"),
-        ),
+        rule([Match::InPrefix(Selector::Ipv6Source, unspecified)], jump("address_probe")),
         rule([Match::NotInSet(IPV6_SOURCE, IPV6_SOURCES)], DROP),
-        rule(
-            [is(Number::TransportProtocol, ICMPV6)],
-            jump("icmpv6_message"),
-        ),
+        rule([is(Number::TransportProtocol, ICMPV6)], jump("icmpv6_message")),
         rule([is(Number::UdpDestinationPort, DHCPV6_CLIENT_PORT)], DROP),
         // True of every other protocol, and of nothing where the headers cannot be followed: a later
         // fragment that begins with an extension header would put together what no rule has seen.
-        rule(
-            [Match::Number(
-                Number::TransportProtocol,
-                Comparison::NotEqual,
-                ICMPV6,
-            )],
-            ACCEPT,
-        ),
+        rule([Match::Number(Number::TransportProtocol, Comparison::NotEqual, ICMPV6)], ACCEPT),
         rule([], DROP),
     ]
 }
@@ -252,11 +190,7 @@ fn address_probe_rules() -> Vec<Rule> {
 fn icmpv6_rules() -> Vec<Rule> {
     vec![
         rule(
-            [Match::Number(
-                Number::Icmpv6Type,
-                Comparison::Below,
-                ND_ROUTER_SOLICITATION,
-            )],
+            [Match::Number(Number::Icmpv6Type, Comparison::Below, ND_ROUTER_SOLICITATION)],
             ACCEPT,
         ),
         rule([is(Number::Icmpv6Type, LISTENER_REPORT_2)], ACCEPT),
@@ -270,11 +204,7 @@ fn icmpv6_rules() -> Vec<Rule> {
             jump("neighbour_message"),
         ),
         rule(
-            [Match::Number(
-                Number::Icmpv6Type,
-                Comparison::AtLeast,
-                ND_ROUTER_SOLICITATION,
-            )],
+            [Match::Number(Number::Icmpv6Type, Comparison::AtLeast, ND_ROUTER_SOLICITATION)],
             DROP,
         ),
         // No type can be read: a later fragment, which comes to nothing without the first.
@@ -286,10 +216,7 @@ fn neighbour_message_rules() -> Vec<Rule> {
     vec![
         rule([is(Number::Icmpv6Type, ND_SOLICITATION)], ACCEPT),
         rule(
-            [
-                is(Number::Icmpv6Type, ND_ADVERTISEMENT),
-                Match::InSet(ND_TARGET, ND_TARGETS),
-            ],
+            [is(Number::Icmpv6Type, ND_ADVERTISEMENT), Match::InSet(ND_TARGET, ND_TARGETS)],
             ACCEPT,
         ),
     ]
@@ -299,21 +226,13 @@ fn neighbour_message_rules() -> Vec<Rule> {
 /// comes in by the port.
 pub fn port_element(host_link: &InterfaceName, comment: String) -> Element {
     let key = vec![Value::Interface(host_link.clone())];
-    Element {
-        table: TableName::BRIDGE,
-        set: PORTS,
-        key,
-        data: Vec::new(),
-        comment: Some(comment),
-    }
+    Element { table: TableName::BRIDGE, set: PORTS, key, data: Vec::new(), comment: Some(comment) }
 }
 
 /// The elements that let an attachment send from what is assigned to it.
 pub fn guard_elements(attachment: &Attachment) -> Vec<Element> {
     let interfaces = attachment.interfaces().iter();
-    interfaces
-        .flat_map(|interface| interface_elements(attachment, interface))
-        .collect()
+    interfaces.flat_map(|interface| interface_elements(attachment, interface)).collect()
 }
 
 fn interface_elements(attachment: &Attachment, interface: &Interface) -> Vec<Element> {
@@ -326,13 +245,7 @@ fn interface_elements(attachment: &Attachment, interface: &Interface) -> Vec<Ele
     let mut elements = vec![port_element(&interface.veth.host_link, id.clone())];
     let mut add = |set, further: &[Value]| {
         let (table, key, comment) = (TableName::BRIDGE, key(further), Some(id.clone()));
-        elements.push(Element {
-            table,
-            set,
-            key,
-            data: Vec::new(),
-            comment,
-        });
+        elements.push(Element { table, set, key, data: Vec::new(), comment });
     };
     let link_local = interface.setup.link_local.map(IpAddr::V6);
     for address in interface.addresses().chain(link_local) {
@@ -351,10 +264,7 @@ fn interface_elements(attachment: &Attachment, interface: &Interface) -> Vec<Ele
         }
     }
     if link_local.is_some() {
-        for option in [
-            NeighbourOption::SourceAddress,
-            NeighbourOption::TargetAddress,
-        ] {
+        for option in [NeighbourOption::SourceAddress, NeighbourOption::TargetAddress] {
             add(ND_OPTIONS, &[Value::NeighbourOption(option, mac)]);
         }
     }

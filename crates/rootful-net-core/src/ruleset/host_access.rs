@@ -49,10 +49,7 @@ const ACCEPT: Statement = Statement::Verdict(Verdict::Accept);
 const DROP: Statement = Statement::Verdict(Verdict::Drop);
 
 fn rule<const N: usize>(matches: [Match; N], statement: Statement) -> Rule {
-    Rule {
-        matches: matches.into(),
-        statement,
-    }
+    Rule { matches: matches.into(), statement }
 }
 
 pub(super) fn sets() -> [Set; 6] {
@@ -60,26 +57,12 @@ pub(super) fn sets() -> [Set; 6] {
         ConnectionLimit, EtherAddress, InetProtocol, InetService, InterfaceName, Ipv4Address,
         Ipv6Address,
     };
-    let set = |name, key| Set {
-        name,
-        key,
-        data: &[],
-    };
-    let counting = |name, key| Set {
-        name,
-        key,
-        data: &[ConnectionLimit],
-    };
+    let set = |name, key| Set { name, key, data: &[] };
+    let counting = |name, key| Set { name, key, data: &[ConnectionLimit] };
     [
         set(RESTRICTED, &[InterfaceName]),
-        set(
-            HOST_SERVICES4,
-            &[InterfaceName, Ipv4Address, InetProtocol, InetService],
-        ),
-        set(
-            HOST_SERVICES6,
-            &[InterfaceName, Ipv6Address, InetProtocol, InetService],
-        ),
+        set(HOST_SERVICES4, &[InterfaceName, Ipv4Address, InetProtocol, InetService]),
+        set(HOST_SERVICES6, &[InterfaceName, Ipv6Address, InetProtocol, InetService]),
         set(ROUTERS, &[InterfaceName, EtherAddress]),
         counting(CONNECTIONS4, &[InterfaceName, Ipv4Address]),
         counting(CONNECTIONS6, &[InterfaceName, Ipv6Address]),
@@ -98,10 +81,7 @@ pub(super) fn connection_rules() -> Vec<Rule> {
 
 pub(super) fn input_rules() -> Vec<Rule> {
     let restricted = Match::InSet(&[Selector::IncomingInterface], RESTRICTED);
-    vec![rule(
-        [restricted],
-        Statement::Verdict(Verdict::Jump("host_access")),
-    )]
+    vec![rule([restricted], Statement::Verdict(Verdict::Jump("host_access")))]
 }
 
 /// Whichever of the host's addresses it is sent to.
@@ -159,19 +139,12 @@ pub fn bridge_elements(network: &Network, mac: MacAddress) -> Vec<Element> {
 fn name_services(network: &Network) -> Vec<(&'static str, [Value; 3])> {
     let mut services = Vec::new();
     for gateway in network.subnets().iter().map(|subnet| subnet.gateway()) {
-        let set = if gateway.is_ipv4() {
-            HOST_SERVICES4
-        } else {
-            HOST_SERVICES6
-        };
+        let set = if gateway.is_ipv4() { HOST_SERVICES4 } else { HOST_SERVICES6 };
         let is_ours = dns::name_servers(network).any(|server| server == gateway);
         let ports = [Some(dns::QUERY_PORT), is_ours.then_some(dns::SERVER_PORT)];
         for port in ports.into_iter().flatten() {
             services.extend(dns::PROTOCOLS.map(|protocol| {
-                (
-                    set,
-                    [gateway.into(), Value::Protocol(protocol), Value::Port(port)],
-                )
+                (set, [gateway.into(), Value::Protocol(protocol), Value::Port(port)])
             }));
         }
     }
@@ -186,25 +159,13 @@ pub(super) fn connection_elements(attachment: &Attachment) -> Vec<Element> {
             continue;
         };
         let link_local = interface.setup.link_local.map(IpAddr::V6);
-        elements.extend(
-            interface
-                .addresses()
-                .chain(link_local)
-                .map(|address| Element {
-                    table: TableName::INET,
-                    set: if address.is_ipv4() {
-                        CONNECTIONS4
-                    } else {
-                        CONNECTIONS6
-                    },
-                    key: vec![
-                        Value::Interface(interface.veth.bridge.clone()),
-                        address.into(),
-                    ],
-                    data: vec![Value::ConnectionLimit(limit)],
-                    comment: Some(attachment.id().to_string()),
-                }),
-        );
+        elements.extend(interface.addresses().chain(link_local).map(|address| Element {
+            table: TableName::INET,
+            set: if address.is_ipv4() { CONNECTIONS4 } else { CONNECTIONS6 },
+            key: vec![Value::Interface(interface.veth.bridge.clone()), address.into()],
+            data: vec![Value::ConnectionLimit(limit)],
+            comment: Some(attachment.id().to_string()),
+        }));
     }
     elements
 }

@@ -36,11 +36,7 @@ pub struct PublishMap {
 const PUBLISH4_ADDRESS: PublishMap = PublishMap {
     name: "publish4_address",
     protocol: Protocol3::Ipv4,
-    selectors: &[
-        Selector::Ipv4Destination,
-        Selector::TransportProtocol,
-        Selector::DestinationPort,
-    ],
+    selectors: &[Selector::Ipv4Destination, Selector::TransportProtocol, Selector::DestinationPort],
     key: &[Field::Ipv4Address, Field::InetProtocol, Field::InetService],
     data: &[Field::Ipv4Address, Field::InetService],
 };
@@ -54,11 +50,7 @@ const PUBLISH4: PublishMap = PublishMap {
 const PUBLISH6_ADDRESS: PublishMap = PublishMap {
     name: "publish6_address",
     protocol: Protocol3::Ipv6,
-    selectors: &[
-        Selector::Ipv6Destination,
-        Selector::TransportProtocol,
-        Selector::DestinationPort,
-    ],
+    selectors: &[Selector::Ipv6Destination, Selector::TransportProtocol, Selector::DestinationPort],
     key: &[Field::Ipv6Address, Field::InetProtocol, Field::InetService],
     data: &[Field::Ipv6Address, Field::InetService],
 };
@@ -96,26 +88,14 @@ const PRIORITY_SRCNAT: i32 = 100;
 
 /// The fixed part of `inet rootful_net`.
 pub fn inet_table() -> Table {
-    Table {
-        name: TableName::INET,
-        sets: sets(),
-        chains: chains(),
-    }
+    Table { name: TableName::INET, sets: sets(), chains: chains() }
 }
 
 fn sets() -> Vec<Set> {
     const ONE: &[Field] = &[Field::InterfaceName];
     const PAIR: &[Field] = &[Field::InterfaceName, Field::InterfaceName];
-    let set = |name, key| Set {
-        name,
-        key,
-        data: &[],
-    };
-    let maps = PUBLISH_MAPS.map(|map| Set {
-        name: map.name,
-        key: map.key,
-        data: map.data,
-    });
+    let set = |name, key| Set { name, key, data: &[] };
+    let maps = PUBLISH_MAPS.map(|map| Set { name: map.name, key: map.key, data: map.data });
     let bridge_sets = [
         set(BRIDGES, ONE),
         set(SAME_BRIDGE, PAIR),
@@ -125,73 +105,24 @@ fn sets() -> Vec<Set> {
         set(ISOLATED, ONE),
         set(STRICTLY_ISOLATED, ONE),
     ];
-    maps.into_iter()
-        .chain(bridge_sets)
-        .chain(host_access::sets())
-        .collect()
+    maps.into_iter().chain(bridge_sets).chain(host_access::sets()).collect()
 }
 
 fn chains() -> Vec<Chain> {
     use HookPoint::{Forward, Input, Output, Postrouting, Prerouting};
-    let part = |name, rules| Chain {
-        name,
-        hook: None,
-        rules,
-    };
+    let part = |name, rules| Chain { name, hook: None, rules };
     vec![
-        base(
-            "loopback",
-            ChainKind::Filter,
-            Prerouting,
-            PRIORITY_RAW,
-            loopback_rules(),
-        ),
-        base(
-            "connections",
-            ChainKind::Filter,
-            Prerouting,
-            PRIORITY_MANGLE,
-            connection_rules(),
-        ),
+        base("loopback", ChainKind::Filter, Prerouting, PRIORITY_RAW, loopback_rules()),
+        base("connections", ChainKind::Filter, Prerouting, PRIORITY_MANGLE, connection_rules()),
         part("publish", publish_rules()),
-        base(
-            "prerouting",
-            ChainKind::Nat,
-            Prerouting,
-            PRIORITY_DSTNAT,
-            to_publish(),
-        ),
-        base(
-            "output",
-            ChainKind::Nat,
-            Output,
-            PRIORITY_DSTNAT,
-            output_rules(),
-        ),
+        base("prerouting", ChainKind::Nat, Prerouting, PRIORITY_DSTNAT, to_publish()),
+        base("output", ChainKind::Nat, Output, PRIORITY_DSTNAT, output_rules()),
         part("host_access", host_access_rules()),
-        base(
-            "input",
-            ChainKind::Filter,
-            Input,
-            PRIORITY_FILTER,
-            input_rules(),
-        ),
+        base("input", ChainKind::Filter, Input, PRIORITY_FILTER, input_rules()),
         part("within_bridge", within_bridge_rules()),
         part("to_member", to_member_rules()),
-        base(
-            "forward",
-            ChainKind::Filter,
-            Forward,
-            PRIORITY_FILTER,
-            forward_rules(),
-        ),
-        base(
-            "postrouting",
-            ChainKind::Nat,
-            Postrouting,
-            PRIORITY_SRCNAT,
-            postrouting_rules(),
-        ),
+        base("forward", ChainKind::Filter, Forward, PRIORITY_FILTER, forward_rules()),
+        base("postrouting", ChainKind::Nat, Postrouting, PRIORITY_SRCNAT, postrouting_rules()),
     ]
 }
 
@@ -202,22 +133,11 @@ fn base(
     priority: i32,
     rules: Vec<Rule>,
 ) -> Chain {
-    Chain {
-        name,
-        hook: Some(Hook {
-            kind,
-            point,
-            priority,
-        }),
-        rules,
-    }
+    Chain { name, hook: Some(Hook { kind, point, priority }), rules }
 }
 
 fn rule<const N: usize>(matches: [Match; N], statement: Statement) -> Rule {
-    Rule {
-        matches: matches.into(),
-        statement,
-    }
+    Rule { matches: matches.into(), statement }
 }
 
 const ACCEPT: Statement = Statement::Verdict(Verdict::Accept);
@@ -232,10 +152,7 @@ fn to(set: &'static str) -> Match {
 }
 
 fn within_one_bridge() -> Match {
-    Match::InSet(
-        &[Selector::IncomingInterface, Selector::OutgoingInterface],
-        SAME_BRIDGE,
-    )
+    Match::InSet(&[Selector::IncomingInterface, Selector::OutgoingInterface], SAME_BRIDGE)
 }
 
 fn ipv4_loopback() -> IpNet {
@@ -245,30 +162,18 @@ fn ipv4_loopback() -> IpNet {
 /// `route_localnet` on the bridges lets the host reach published ports through 127.0.0.1; nobody else may
 /// use it to reach the host's loopback services.
 fn loopback_rules() -> Vec<Rule> {
-    vec![rule(
-        [
-            from(BRIDGES),
-            Match::InPrefix(Selector::Ipv4Destination, ipv4_loopback()),
-        ],
-        DROP,
-    )]
+    vec![rule([from(BRIDGES), Match::InPrefix(Selector::Ipv4Destination, ipv4_loopback())], DROP)]
 }
 
 fn to_publish() -> Vec<Rule> {
-    vec![rule(
-        [Match::DestinationIsLocal],
-        Statement::Verdict(Verdict::Jump("publish")),
-    )]
+    vec![rule([Match::DestinationIsLocal], Statement::Verdict(Verdict::Jump("publish")))]
 }
 
 /// The kernel does not route from ::1 to another link: refused at once, a program that tries it first goes
 /// on to 127.0.0.1.
 fn output_rules() -> Vec<Rule> {
     let loopback = IpNet::V6(Ipv6Net::new_assert(Ipv6Addr::LOCALHOST, 128));
-    let mut rules = vec![rule(
-        [Match::InPrefix(Selector::Ipv6Destination, loopback)],
-        ACCEPT,
-    )];
+    let mut rules = vec![rule([Match::InPrefix(Selector::Ipv6Destination, loopback)], ACCEPT)];
     rules.extend(to_publish());
     rules
 }
@@ -279,9 +184,7 @@ fn publish_rules() -> Vec<Rule> {
         key: map.selectors,
         map: map.name,
     };
-    PUBLISH_MAPS
-        .map(|map| rule([Match::NetworkProtocol(map.protocol)], dnat(map)))
-        .into()
+    PUBLISH_MAPS.map(|map| rule([Match::NetworkProtocol(map.protocol)], dnat(map))).into()
 }
 
 /// What is not published is not reachable from outside; a container reaches out unless its network is
@@ -289,10 +192,7 @@ fn publish_rules() -> Vec<Rule> {
 fn forward_rules() -> Vec<Rule> {
     let established = || Match::CtState(CtState::EstablishedOrRelated);
     vec![
-        rule(
-            [within_one_bridge()],
-            Statement::Verdict(Verdict::Jump("within_bridge")),
-        ),
+        rule([within_one_bridge()], Statement::Verdict(Verdict::Jump("within_bridge"))),
         rule([from(BRIDGES), Match::CtState(CtState::Invalid)], DROP),
         rule([from(BRIDGES), established()], ACCEPT),
         rule([to(BRIDGES), established()], ACCEPT),
@@ -301,10 +201,7 @@ fn forward_rules() -> Vec<Rule> {
         rule([from(STRICTLY_ISOLATED), to(BRIDGES)], DROP),
         rule([from(BRIDGES), to(STRICTLY_ISOLATED)], DROP),
         rule([from(ISOLATED), to(ISOLATED)], DROP),
-        rule(
-            [from(BRIDGES), to(BRIDGES)],
-            Statement::Verdict(Verdict::Jump("to_member")),
-        ),
+        rule([from(BRIDGES), to(BRIDGES)], Statement::Verdict(Verdict::Jump("to_member"))),
         rule([from(BRIDGES)], ACCEPT),
         rule([to(BRIDGES), Match::CtStatusDnat], ACCEPT),
         rule([to(BRIDGES)], DROP),
@@ -328,11 +225,7 @@ fn postrouting_rules() -> Vec<Rule> {
     const SOURCE6: &[Selector] = &[Selector::Ipv6Source, Selector::OutgoingInterface];
     let hairpin = |protocol, source, members| {
         let from_member = Match::InSet(source, members);
-        let matches = [
-            Match::NetworkProtocol(protocol),
-            from_member,
-            Match::CtStatusDnat,
-        ];
+        let matches = [Match::NetworkProtocol(protocol), from_member, Match::CtStatusDnat];
         rule(matches, Statement::Masquerade)
     };
     vec![
@@ -342,17 +235,11 @@ fn postrouting_rules() -> Vec<Rule> {
         hairpin(Protocol3::Ipv4, SOURCE4, MEMBERS4),
         hairpin(Protocol3::Ipv6, SOURCE6, MEMBERS6),
         rule(
-            [
-                to(BRIDGES),
-                Match::InPrefix(Selector::Ipv4Source, ipv4_loopback()),
-            ],
+            [to(BRIDGES), Match::InPrefix(Selector::Ipv4Source, ipv4_loopback())],
             Statement::Masquerade,
         ),
         rule(
-            [
-                from(BRIDGES),
-                Match::NotInSet(&[Selector::OutgoingInterface], BRIDGES),
-            ],
+            [from(BRIDGES), Match::NotInSet(&[Selector::OutgoingInterface], BRIDGES)],
             Statement::Masquerade,
         ),
     ]
@@ -398,11 +285,7 @@ fn name_elements(network: &Network) -> impl Iterator<Item = Element> + '_ {
         dns::PROTOCOLS.map(|protocol| Element {
             table: TableName::INET,
             set: map.name,
-            key: vec![
-                gateway.into(),
-                Value::Protocol(protocol),
-                Value::Port(dns::QUERY_PORT),
-            ],
+            key: vec![gateway.into(), Value::Protocol(protocol), Value::Port(dns::QUERY_PORT)],
             data: vec![gateway.into(), Value::Port(dns::SERVER_PORT)],
             comment: Some(network.name().to_string()),
         })
@@ -449,15 +332,8 @@ fn member_elements(attachment: &Attachment) -> Vec<Element> {
     let members = interfaces.flat_map(|interface| {
         interface.addresses().map(|address| Element {
             table: TableName::INET,
-            set: if address.is_ipv4() {
-                MEMBERS4
-            } else {
-                MEMBERS6
-            },
-            key: vec![
-                address.into(),
-                Value::Interface(interface.veth.bridge.clone()),
-            ],
+            set: if address.is_ipv4() { MEMBERS4 } else { MEMBERS6 },
+            key: vec![address.into(), Value::Interface(interface.veth.bridge.clone())],
             data: Vec::new(),
             comment: Some(attachment.id().to_string()),
         })

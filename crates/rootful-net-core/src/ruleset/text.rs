@@ -39,21 +39,13 @@ impl Display for Set {
         if self.key.iter().all(|field| field.has_type()) {
             write!(f, "type {}", words(self.key))?;
         } else {
-            write!(
-                f,
-                "typeof {}",
-                joined(self.key.iter().map(|field| field.sample()))
-            )?;
+            write!(f, "typeof {}", joined(self.key.iter().map(|field| field.sample())))?;
         }
         if self.is_map() {
             write!(f, " : {}", words(self.data))?;
         }
         if self.counts_connections() {
-            write!(
-                f,
-                "\n\t\t{} {DEFAULT_CONNECTION_LIMIT}",
-                Field::ConnectionLimit.word()
-            )?;
+            write!(f, "\n\t\t{} {DEFAULT_CONNECTION_LIMIT}", Field::ConnectionLimit.word())?;
         }
         f.write_str("\n\t}\n\n")
     }
@@ -85,11 +77,7 @@ impl Display for Hook {
             HookPoint::Output => "output",
             HookPoint::Postrouting => "postrouting",
         };
-        write!(
-            f,
-            "type {kind} hook {point} priority {}; policy accept;",
-            self.priority
-        )
+        write!(f, "type {kind} hook {point} priority {}; policy accept;", self.priority)
     }
 }
 
@@ -134,12 +122,7 @@ impl Display for Statement {
             Self::Reject => f.write_str("reject with icmpx admin-prohibited"),
             Self::Masquerade => f.write_str("masquerade"),
             Self::DnatByMap { protocol, key, map } => {
-                write!(
-                    f,
-                    "dnat {} to {} map @{map}",
-                    protocol.nat_word(),
-                    selector_words(key)
-                )
+                write!(f, "dnat {} to {} map @{map}", protocol.nat_word(), selector_words(key))
             }
         }
     }
@@ -195,11 +178,7 @@ impl Display for Change {
             Self::AddElement(element) => write!(f, "create element {element}"),
             Self::DeleteElement(element) => {
                 let key = joined(&element.key);
-                write!(
-                    f,
-                    "delete element {} {} {{ {key} }}",
-                    element.table, element.set
-                )
+                write!(f, "delete element {} {} {{ {key} }}", element.table, element.set)
             }
         }
     }
@@ -219,11 +198,7 @@ fn selector_words(selectors: &[Selector]) -> String {
 }
 
 fn joined<T: Display>(items: impl IntoIterator<Item = T>) -> String {
-    items
-        .into_iter()
-        .map(|item| item.to_string())
-        .collect::<Vec<_>>()
-        .join(" . ")
+    items.into_iter().map(|item| item.to_string()).collect::<Vec<_>>().join(" . ")
 }
 
 #[cfg(test)]
@@ -240,13 +215,7 @@ mod tests {
     /// `UPDATE_EXPECT=1 cargo test -p rootful-net-core` writes the files; review the difference.
     #[test]
     fn tables_print_as_the_golden_files() {
-        check(
-            inet_table(),
-            &expect_file!["../../../../tests/golden/inet-table.nft"],
-        );
-        check(
-            guard_table(),
-            &expect_file!["../../../../tests/golden/bridge-table.nft"],
-        );
+        check(inet_table(), &expect_file!["../../../../tests/golden/inet-table.nft"]);
+        check(guard_table(), &expect_file!["../../../../tests/golden/bridge-table.nft"]);
     }
 }

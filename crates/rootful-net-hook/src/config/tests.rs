@@ -9,19 +9,10 @@ fn config(json: &str) -> Config {
 #[test]
 fn a_namespace_is_the_containers_own_or_somebody_elses() {
     let cases = [
-        (
-            r#"[{"type":"pid"},{"type":"network"}]"#,
-            NetworkNamespace::Own,
-        ),
+        (r#"[{"type":"pid"},{"type":"network"}]"#, NetworkNamespace::Own),
         (r#"[{"type":"network","path":""}]"#, NetworkNamespace::Own),
-        (
-            r#"[{"type":"network","path":"/run/user/1000/netns/netns-1"}]"#,
-            NetworkNamespace::Own,
-        ),
-        (
-            r#"[{"type":"network","path":"/proc/769/ns/net"}]"#,
-            NetworkNamespace::OfContainer,
-        ),
+        (r#"[{"type":"network","path":"/run/user/1000/netns/netns-1"}]"#, NetworkNamespace::Own),
+        (r#"[{"type":"network","path":"/proc/769/ns/net"}]"#, NetworkNamespace::OfContainer),
         (r#"[{"type":"pid"}]"#, NetworkNamespace::OfHost),
         ("[]", NetworkNamespace::OfHost),
     ];
@@ -35,12 +26,7 @@ fn a_namespace_is_the_containers_own_or_somebody_elses() {
 fn mounts_are_found_by_their_place() {
     let config =
         config(r#"{"mounts":[{"destination":"/etc/hosts"},{"destination":"/etc//x/"},{}]}"#);
-    for (place, there) in [
-        ("/etc/hosts", true),
-        ("/etc/x", true),
-        ("/etc", false),
-        ("/", false),
-    ] {
+    for (place, there) in [("/etc/hosts", true), ("/etc/x", true), ("/etc", false), ("/", false)] {
         assert_eq!(config.has_mount(place), there, "{place}");
     }
 }
@@ -48,16 +34,8 @@ fn mounts_are_found_by_their_place() {
 #[test]
 fn podmans_files_say_which_container_it_is() {
     let cases = [
-        (
-            "/etc/hostname",
-            format!("/run/x/{ID}/userdata/hostname"),
-            true,
-        ),
-        (
-            "/run/.containerenv",
-            format!("/run/x/{ID}/userdata/.containerenv"),
-            true,
-        ),
+        ("/etc/hostname", format!("/run/x/{ID}/userdata/hostname"), true),
+        ("/run/.containerenv", format!("/run/x/{ID}/userdata/.containerenv"), true),
         ("/etc/hosts", "/home/alice/hosts".to_owned(), false),
         ("/etc/hosts", "/home/alice/userdata/hosts".to_owned(), false),
         ("/data", format!("/run/x/{ID}/userdata/hostname"), false),
@@ -77,19 +55,13 @@ fn podmans_files_say_which_container_it_is() {
 fn root_in_the_container_is_somebody_in_podmans_namespace() {
     let cases = [
         ("{}", (0, 0)),
-        (
-            r#"{"uidMappings":[{"containerID":0,"hostID":1,"size":9}]}"#,
-            (1, 0),
-        ),
+        (r#"{"uidMappings":[{"containerID":0,"hostID":1,"size":9}]}"#, (1, 0)),
         (
             r#"{"uidMappings":[{"containerID":5,"hostID":0,"size":1},{"containerID":0,"hostID":7,"size":5}],
                 "gidMappings":[{"containerID":0,"hostID":8,"size":5}]}"#,
             (7, 8),
         ),
-        (
-            r#"{"uidMappings":[{"containerID":0,"hostID":-1,"size":9}]}"#,
-            (0, 0),
-        ),
+        (r#"{"uidMappings":[{"containerID":0,"hostID":-1,"size":9}]}"#, (0, 0)),
     ];
     for (linux, expected) in cases {
         let config = config(&format!(r#"{{"linux":{linux}}}"#));
@@ -104,9 +76,6 @@ fn what_is_no_configuration_is_an_error() {
     }
     let odd = config(r#"{"mounts":7,"linux":[],"hooks":"x","annotations":[1],"hostname":{}}"#);
     assert_eq!(odd.annotations().count(), 0);
-    assert_eq!(
-        (odd.hostname(), odd.files_dir(), odd.mount_label()),
-        (None, None, None)
-    );
+    assert_eq!((odd.hostname(), odd.files_dir(), odd.mount_label()), (None, None, None));
     assert_eq!(odd.network_namespace(), NetworkNamespace::OfHost);
 }

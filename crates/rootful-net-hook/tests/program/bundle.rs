@@ -15,9 +15,7 @@ pub(crate) struct Bundle {
 impl Bundle {
     /// A container with this network namespace, and with this name in storage.
     pub(crate) fn new(namespace: &str, name: Option<&str>) -> Self {
-        let bundle = Self {
-            root: tempfile::tempdir().expect("a temporary directory"),
-        };
+        let bundle = Self { root: tempfile::tempdir().expect("a temporary directory") };
         fs::create_dir_all(bundle.dir()).expect("a directory");
         let config = format!(r#"{{"linux":{{"namespaces":[{{"type":"mount"}},{namespace}]}}}}"#);
         fs::write(bundle.dir().join("config.json"), config).expect("it can be written");
@@ -60,10 +58,7 @@ impl Bundle {
     /// The same without them, and without this process.
     pub(crate) fn unplaced(&self, text: &str) -> String {
         text.replace(self.dir().to_str().expect("UTF-8"), "@FILES@")
-            .replace(
-                &format!("--podman={}\"", std::process::id()),
-                "--podman=@PID@\"",
-            )
+            .replace(&format!("--podman={}\"", std::process::id()), "--podman=@PID@\"")
     }
 
     /// What the hook has written for the container.

@@ -55,18 +55,10 @@ impl Bus {
             .expect("dbus-daemon is installed");
         let mut address = String::new();
         let stdout = daemon.stdout.take().expect("it is piped");
-        BufReader::new(stdout)
-            .read_line(&mut address)
-            .expect("it prints its address");
+        BufReader::new(stdout).read_line(&mut address).expect("it prints its address");
         let address = address.trim().to_owned();
         assert!(!address.is_empty(), "dbus-daemon does not start");
-        Self {
-            daemon,
-            address,
-            calls: Calls::default(),
-            _dir: dir,
-            stop: None,
-        }
+        Self { daemon, address, calls: Calls::default(), _dir: dir, stop: None }
     }
 
     /// A bus with the stand-in.
@@ -76,9 +68,7 @@ impl Bus {
         let (stop, stopped) = channel::<()>();
         let (address, calls) = (bus.address.clone(), Arc::clone(&bus.calls));
         std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build();
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             runtime.expect("a runtime").block_on(async {
                 let connection = zbus::connection::Builder::address(address.as_str())
                     .serve_at(MANAGER_PATH, Manager { calls })
@@ -121,10 +111,7 @@ struct Manager {
 
 impl Manager {
     fn record(&self, call: String) {
-        self.calls
-            .lock()
-            .expect("no test panics with it")
-            .push(call);
+        self.calls.lock().expect("no test panics with it").push(call);
     }
 }
 
@@ -153,15 +140,8 @@ impl Manager {
         }
         let message = AttachMessage::from_wire(name, networks, publish, options)?;
         message.parse()?;
-        let AttachMessage {
-            name,
-            networks,
-            publish,
-            container_id,
-            aliases,
-            dns,
-            replace,
-        } = message;
+        let AttachMessage { name, networks, publish, container_id, aliases, dns, replace } =
+            message;
         assert!(aliases.is_empty() && !replace, "the hook asks for neither");
         self.record(format!(
             "attach {} {name} [{}] [{}] container-id {container_id} dns [{}]",
@@ -170,21 +150,13 @@ impl Manager {
             publish.join(" "),
             dns.join(" ")
         ));
-        Ok((
-            OwnedObjectPath::try_from(ATTACHMENT_PATH).expect("a path"),
-            true,
-        ))
+        Ok((OwnedObjectPath::try_from(ATTACHMENT_PATH).expect("a path"), true))
     }
 
     async fn detach_all(&self, options: Dictionary) -> Result<Vec<String>> {
-        let DetachOptions {
-            owner,
-            container_id,
-        } = DetachOptions::from_wire(options)?;
+        let DetachOptions { owner, container_id } = DetachOptions::from_wire(options)?;
         assert_eq!(owner, None, "the hook acts for its user");
-        let container_id = container_id
-            .map(|id| format!(" container-id {id}"))
-            .unwrap_or_default();
+        let container_id = container_id.map(|id| format!(" container-id {id}")).unwrap_or_default();
         self.record(format!("detach all{container_id}"));
         Ok(Vec::new())
     }
@@ -210,10 +182,7 @@ impl Network {
             subnet: subnet.to_owned(),
             gateway: gateway.to_owned(),
         };
-        vec![
-            subnet("10.87.0.0/16", "10.87.0.1"),
-            subnet("fd00::/64", "fd00::1"),
-        ]
+        vec![subnet("10.87.0.0/16", "10.87.0.1"), subnet("fd00::/64", "fd00::1")]
     }
 
     #[zbus(property)]

@@ -29,11 +29,7 @@ pub(crate) fn add<M: NlMsg>(
     kind: MsgType,
     acknowledge: Acknowledge,
 ) -> u32 {
-    let numbered = Numbered {
-        message,
-        acknowledge,
-        number: Cell::new(0),
-    };
+    let numbered = Numbered { message, acknowledge, number: Cell::new(0) };
     batch.add(&numbered, kind);
     numbered.number.get()
 }

@@ -51,11 +51,7 @@ impl TransactionBatch {
             ends.push(builder.last);
         }
         let first_message = builder.first.unwrap_or_default();
-        Ok(Self {
-            batch: builder.batch.finalize(),
-            ends,
-            first_message,
-        })
+        Ok(Self { batch: builder.batch.finalize(), ends, first_message })
     }
 
     /// The bytes, to be sent as one datagram.
@@ -136,11 +132,7 @@ impl Builder {
             }
             self.add(&message, MsgType::Add);
         }
-        let chains: Vec<_> = contents
-            .chains
-            .iter()
-            .map(|chain| self.chain(table, chain))
-            .collect();
+        let chains: Vec<_> = contents.chains.iter().map(|chain| self.chain(table, chain)).collect();
         for (chain, contents) in chains.iter().zip(&contents.chains) {
             for rule in &contents.rules {
                 self.add(&expression::rule(chain, rule), MsgType::Add);
@@ -204,17 +196,12 @@ fn type_number(field: Field) -> u32 {
 }
 
 fn set_type(fields: &[Field]) -> SetType {
-    let number = fields
-        .iter()
-        .fold(0, |number, field| number << TYPE_BITS | type_number(*field));
+    let number = fields.iter().fold(0, |number, field| number << TYPE_BITS | type_number(*field));
     let len = match fields {
         [field] => field.width(),
         fields => fields.iter().map(|field| field.padded_width()).sum(),
     };
-    SetType {
-        number,
-        len: u32::try_from(len).expect("a few fields"),
-    }
+    SetType { number, len: u32::try_from(len).expect("a few fields") }
 }
 
 /// A key or data as the kernel has it: a value alone, or several at whole registers.
@@ -228,9 +215,7 @@ fn bytes(values: &[Value]) -> Vec<u8> {
             Value::Protocol(protocol) => bytes.push(protocol.number()),
             Value::Port(port) => bytes.extend(port.get().to_be_bytes()),
             Value::Interface(name) => {
-                let padding = Field::InterfaceName
-                    .width()
-                    .saturating_sub(name.as_str().len());
+                let padding = Field::InterfaceName.width().saturating_sub(name.as_str().len());
                 bytes.extend(name.as_str().bytes());
                 bytes.extend(std::iter::repeat_n(0, padding));
             }

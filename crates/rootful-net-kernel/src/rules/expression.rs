@@ -20,11 +20,7 @@ use crate::ffi::nft::{RawExpression, Register};
 
 /// Builds the rule.
 pub(super) fn rule<'a>(chain: &'a Chain<'a>, description: &ruleset::Rule) -> Rule<'a> {
-    let mut builder = Builder {
-        rule: Rule::new(chain),
-        network: None,
-        ether_type: None,
-    };
+    let mut builder = Builder { rule: Rule::new(chain), network: None, ether_type: None };
     for condition in &description.matches {
         builder.condition(condition);
     }
@@ -85,21 +81,13 @@ impl Builder<'_> {
                 self.network_protocol(*protocol);
                 self.load(key);
                 let (value, to) = (Register::FIRST, Register::FIRST);
-                self.rule.add_expr(&RawExpression::MapLookup {
-                    map: &name(map),
-                    value,
-                    to,
-                });
+                self.rule.add_expr(&RawExpression::MapLookup { map: &name(map), value, to });
                 let (family, address_len) = match protocol {
                     Protocol3::Ipv4 => (ProtoFamily::Ipv4, Field::Ipv4Address.width()),
                     Protocol3::Ipv6 => (ProtoFamily::Ipv6, Field::Ipv6Address.width()),
                 };
                 let port = to.after(address_len);
-                self.rule.add_expr(&RawExpression::DestinationNat {
-                    family,
-                    address: to,
-                    port,
-                });
+                self.rule.add_expr(&RawExpression::DestinationNat { family, address: to, port });
             }
         }
     }
@@ -107,29 +95,22 @@ impl Builder<'_> {
     fn lookup(&mut self, selectors: &[Selector], set: &str, inverted: bool) {
         self.load(selectors);
         let value = Register::FIRST;
-        self.rule.add_expr(&RawExpression::Lookup {
-            set: &name(set),
-            value,
-            inverted,
-        });
+        self.rule.add_expr(&RawExpression::Lookup { set: &name(set), value, inverted });
     }
 
     fn prefix(&mut self, selector: Selector, prefix: IpNet) {
         self.load(&[selector]);
         let (network, mask) = match prefix {
-            IpNet::V4(prefix) => (
-                prefix.network().octets().to_vec(),
-                prefix.netmask().octets().to_vec(),
-            ),
-            IpNet::V6(prefix) => (
-                prefix.network().octets().to_vec(),
-                prefix.netmask().octets().to_vec(),
-            ),
+            IpNet::V4(prefix) => {
+                (prefix.network().octets().to_vec(), prefix.netmask().octets().to_vec())
+            }
+            IpNet::V6(prefix) => {
+                (prefix.network().octets().to_vec(), prefix.netmask().octets().to_vec())
+            }
         };
         if prefix.prefix_len() < prefix.max_prefix_len() {
             let nothing = vec![0_u8; mask.len()];
-            self.rule
-                .add_expr(&Bitwise::new(mask.as_slice(), nothing.as_slice()));
+            self.rule.add_expr(&Bitwise::new(mask.as_slice(), nothing.as_slice()));
         }
         self.equals(&network);
     }
@@ -152,11 +133,7 @@ impl Builder<'_> {
 
     /// Compares a number, in packets that have it.
     fn number(&mut self, number: Number, comparison: Comparison, constant: u16) {
-        let Place {
-            within,
-            expression,
-            len,
-        } = place_of(number);
+        let Place { within, expression, len } = place_of(number);
         match within {
             Within::Anything => {}
             Within::Network(protocol) => self.network_protocol(protocol),
@@ -175,9 +152,7 @@ impl Builder<'_> {
             Comparison::Below => CmpOp::Lt,
             Comparison::AtLeast => CmpOp::Gte,
         };
-        let value = bytes
-            .get(bytes.len() - len..)
-            .expect("a number of one or two bytes");
+        let value = bytes.get(bytes.len() - len..).expect("a number of one or two bytes");
         self.rule.add_expr(&Cmp::new(operator, value));
     }
 
@@ -300,17 +275,8 @@ struct Place {
 fn place_of(number: Number) -> Place {
     let to = Register::FIRST;
     let header = |within, base, offset, len| {
-        let expression = RawExpression::Payload {
-            base,
-            offset,
-            len,
-            to,
-        };
-        Place {
-            within,
-            expression,
-            len,
-        }
+        let expression = RawExpression::Payload { base, offset, len, to };
+        Place { within, expression, len }
     };
     let network = |offset, len| {
         let within = Within::Network(Protocol3::Ipv6);
@@ -322,15 +288,8 @@ fn place_of(number: Number) -> Place {
     };
     match number {
         Number::TransportProtocol => {
-            let expression = RawExpression::Meta {
-                key: NFT_META_L4PROTO,
-                to,
-            };
-            Place {
-                within: Within::Anything,
-                expression,
-                len: 1,
-            }
+            let expression = RawExpression::Meta { key: NFT_META_L4PROTO, to };
+            Place { within: Within::Anything, expression, len: 1 }
         }
         // Offsets: RFC 768, RFC 792, RFC 4443 section 2.1, RFC 8200 section 3.
         Number::UdpDestinationPort => transport(None, IPPROTO_UDP, 2, 2),
@@ -344,12 +303,8 @@ fn place_of(number: Number) -> Place {
 
 fn load_one(selector: Selector, to: Register) -> RawExpression<'static> {
     let meta = |key: c_int| RawExpression::Meta { key, to };
-    let header = |base, offset| RawExpression::Payload {
-        base,
-        offset,
-        len: selector.field().width(),
-        to,
-    };
+    let header =
+        |base, offset| RawExpression::Payload { base, offset, len: selector.field().width(), to };
     match selector {
         Selector::IncomingInterface => meta(NFT_META_IIFNAME),
         Selector::OutgoingInterface => meta(NFT_META_OIFNAME),

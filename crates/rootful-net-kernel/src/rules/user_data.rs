@@ -29,10 +29,7 @@ pub(super) fn comment(comment: &str) -> Option<Vec<u8>> {
 /// The user data by which `nft` can list the set.
 pub(super) fn of_set(set: &Set) -> Vec<u8> {
     if !set.key.iter().all(|field| field.has_type()) {
-        return item(
-            KEY_SELECTOR,
-            &selector(CONCATENATION, &concatenation(set.key)),
-        );
+        return item(KEY_SELECTOR, &selector(CONCATENATION, &concatenation(set.key)));
     }
     let data = if set.is_map() { set.data } else { &[] };
     let mut orders = Vec::new();
@@ -63,9 +60,7 @@ fn byte_order(field: Field) -> u32 {
 
 fn concatenation(fields: &[Field]) -> Vec<u8> {
     let numbered = (0..).zip(fields);
-    numbered
-        .flat_map(|(place, field)| item(place, &field_selector(*field)))
-        .collect()
+    numbered.flat_map(|(place, field)| item(place, &field_selector(*field))).collect()
 }
 
 /// A selector of the field's type: which one, is only shown.
@@ -101,18 +96,12 @@ fn behind_transport_header(offset: u32, len: u32) -> Vec<u8> {
     const TRANSPORT_HEADER: u32 = 3;
     let numbers = [UNKNOWN, 0, TRANSPORT_HEADER, offset, len];
     let numbered = (0..).zip(numbers);
-    let particulars: Vec<u8> = numbered
-        .flat_map(|(kind, value)| number(kind, value))
-        .collect();
+    let particulars: Vec<u8> = numbered.flat_map(|(kind, value)| number(kind, value)).collect();
     selector(PAYLOAD, &particulars)
 }
 
 fn selector(expression: u32, particulars: &[u8]) -> Vec<u8> {
-    [
-        number(EXPRESSION, expression),
-        item(PARTICULARS, particulars),
-    ]
-    .concat()
+    [number(EXPRESSION, expression), item(PARTICULARS, particulars)].concat()
 }
 
 fn number(kind: u8, value: u32) -> Vec<u8> {

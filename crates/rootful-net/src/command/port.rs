@@ -23,9 +23,6 @@ impl Port {
         let (_, attachment) =
             attached::find(attached::visible(attachments, uid), &self.container, uid)?;
         let lines = ports::lines(&attachment);
-        Ok(lines
-            .iter()
-            .map(|line| output::printable(line) + "\n")
-            .collect())
+        Ok(lines.iter().map(|line| output::printable(line) + "\n").collect())
     }
 }

@@ -51,32 +51,19 @@ fn table_with_owner(attachments: &[AttachmentProperties]) -> String {
         .iter()
         .map(|attachment| {
             let [container, networks, addresses, ports] = row(attachment);
-            [
-                attachment.owner.to_string(),
-                container,
-                networks,
-                addresses,
-                ports,
-            ]
+            [attachment.owner.to_string(), container, networks, addresses, ports]
         })
         .collect();
-    output::table(
-        ["OWNER", "CONTAINER", "NETWORKS", "ADDRESSES", "PORTS"],
-        &rows,
-    )
+    output::table(["OWNER", "CONTAINER", "NETWORKS", "ADDRESSES", "PORTS"], &rows)
 }
 
 fn row(attachment: &AttachmentProperties) -> [String; 4] {
     let interfaces = &attachment.interfaces;
-    let networks: Vec<_> = interfaces
-        .iter()
-        .map(|interface| interface.network.as_str())
-        .collect();
+    let networks: Vec<_> = interfaces.iter().map(|interface| interface.network.as_str()).collect();
     let addresses = interfaces.iter().flat_map(|interface| &interface.addresses);
     // The prefix length is the network's matter; without it the address can be copied.
-    let addresses: Vec<_> = addresses
-        .map(|address| address.split('/').next().unwrap_or_default())
-        .collect();
+    let addresses: Vec<_> =
+        addresses.map(|address| address.split('/').next().unwrap_or_default()).collect();
     [
         attachment.name.clone(),
         networks.join(", "),

@@ -103,10 +103,7 @@ pub(crate) enum ContainerError {
         "container \"{name}\" already has network \"{network}\"; \
          create it with --network=none to have it attached"
     )]
-    OtherNetwork {
-        name: ContainerName,
-        network: String,
-    },
+    OtherNetwork { name: ContainerName, network: String },
     #[error(
         "container \"{name}\" shares the network namespace of container {id}; \
          set up that one: 'rootful-net setup {id}'"
@@ -156,16 +153,10 @@ impl Setup {
         let located = initialized(located)?;
         let namespace = existing(&located.place)?;
         let manager = service.manager().await?;
-        let AttachMessage {
-            name,
-            networks,
-            publish,
-            ..
-        } = &message;
+        let AttachMessage { name, networks, publish, .. } = &message;
         let fd = Fd::from(namespace.as_fd());
-        let (path, _changed) = manager
-            .attach(fd, name, networks, publish, &message.options())
-            .await?;
+        let (path, _changed) =
+            manager.attach(fd, name, networks, publish, &message.options()).await?;
         let attachment = objects::attachment(service.connection(), &path).await?;
         if let (Place::Process(pid), Some(_)) = (&located.place, &located.id) {
             let files = Files::new(&service, &attachment, located.hosts).await?;
@@ -180,12 +171,7 @@ impl Setup {
     }
 
     fn locate(&self) -> Result<Located, Error> {
-        let Target {
-            container,
-            cidfile,
-            pid,
-            netns,
-        } = &self.target;
+        let Target { container, cidfile, pid, netns } = &self.target;
         let container = match (container, cidfile) {
             (Some(container), _) => podman::inspect(container.as_str())?,
             (None, Some(path)) => podman::inspect(cidfile::read(path)?.as_str())?,
@@ -196,17 +182,9 @@ impl Setup {
                         Place::File(netns.clone().expect("clap requires one of the group"))
                     }
                 };
-                let name = self
-                    .name
-                    .clone()
-                    .expect("clap requires a name with --pid and --netns");
+                let name = self.name.clone().expect("clap requires a name with --pid and --netns");
                 let hosts = HostsFile::Images;
-                return Ok(Located {
-                    name,
-                    id: None,
-                    place,
-                    hosts,
-                });
+                return Ok(Located { name, id: None, place, hosts });
             }
         };
         let located = locate(container)?;
@@ -219,11 +197,7 @@ impl Setup {
             name: located.name.to_string(),
             networks: self.networks.clone(),
             publish: self.publish.clone(),
-            container_id: located
-                .id
-                .as_ref()
-                .map(ToString::to_string)
-                .unwrap_or_default(),
+            container_id: located.id.as_ref().map(ToString::to_string).unwrap_or_default(),
             aliases: self.aliases.clone(),
             dns: self.dns.clone(),
             replace: self.replace,
@@ -233,13 +207,7 @@ impl Setup {
 
 /// Says where the namespace of a container is, or why it cannot be attached.
 fn locate(container: Container) -> Result<Located, ContainerError> {
-    let Container {
-        id,
-        name,
-        state,
-        network,
-        hosts,
-    } = container;
+    let Container { id, name, state, network, hosts } = container;
     match network {
         Network::None => {}
         Network::Container { id } => {
@@ -248,10 +216,7 @@ fn locate(container: Container) -> Result<Located, ContainerError> {
             return Err(ContainerError::SharedNamespace { name, id });
         }
         Network::Other { description } => {
-            return Err(ContainerError::OtherNetwork {
-                name,
-                network: description,
-            });
+            return Err(ContainerError::OtherNetwork { name, network: description });
         }
     }
     let place = match state {
@@ -259,12 +224,7 @@ fn locate(container: Container) -> Result<Located, ContainerError> {
         State::Created => Place::AfterInit(name.clone(), id.clone()),
         State::Gone { status } => return Err(ContainerError::NotAlive { name, status }),
     };
-    Ok(Located {
-        name,
-        id: Some(id),
-        place,
-        hosts,
-    })
+    Ok(Located { name, id: Some(id), place, hosts })
 }
 
 /// Has podman make the namespace where there is none yet.
@@ -272,10 +232,7 @@ fn initialized(located: Located) -> Result<Located, Error> {
     match &located.place {
         Place::AfterInit(_, id) => {
             let initialized = locate(podman::initialize(id)?)?;
-            Ok(Located {
-                name: located.name,
-                ..initialized
-            })
+            Ok(Located { name: located.name, ..initialized })
         }
         Place::Process(_) | Place::File(_) => Ok(located),
     }
@@ -286,27 +243,19 @@ fn existing(place: &Place) -> Result<OwnedFd, Error> {
     match place {
         Place::Process(pid) => Ok(namespace::of_process(*pid)?),
         Place::File(path) => Ok(namespace::at_path(path)?),
-        Place::AfterInit(name, _) => Err(ContainerError::NotInitialized { name: name.clone() }.into()),
+        Place::AfterInit(name, _) => {
+            Err(ContainerError::NotInitialized { name: name.clone() }.into())
+        }
     }
 }
 
 async fn plan(service: &Service, message: &AttachMessage, place: &Place) -> Result<String, Error> {
     let namespace = existing(place)?;
     let manager = service.manager().await?;
-    let AttachMessage {
-        name,
-        networks,
-        publish,
-        ..
-    } = message;
+    let AttachMessage { name, networks, publish, .. } = message;
     let fd = Fd::from(namespace.as_fd());
-    let plan = manager
-        .plan(fd, name, networks, publish, &message.options())
-        .await?;
-    Ok(plan
-        .lines()
-        .map(|line| output::printable(line) + "\n")
-        .collect())
+    let plan = manager.plan(fd, name, networks, publish, &message.options()).await?;
+    Ok(plan.lines().map(|line| output::printable(line) + "\n").collect())
 }
 
 #[cfg(test)]
@@ -349,27 +298,13 @@ mod tests {
 
     #[test]
     fn other_containers_are_refused_with_what_to_do() {
-        let other = Network::Other {
-            description: "podman".to_owned(),
-        };
+        let other = Network::Other { description: "podman".to_owned() };
         let shared = Network::Container { id: ID.to_owned() };
-        let gone = State::Gone {
-            status: "exited".to_owned(),
-        };
+        let gone = State::Gone { status: "exited".to_owned() };
         let cases = [
             (State::Created, other.clone(), 5, "--network=none"),
-            (
-                State::Alive { pid: 7 },
-                other,
-                5,
-                "already has network \"podman\"",
-            ),
-            (
-                State::Alive { pid: 7 },
-                shared,
-                5,
-                "'rootful-net setup e516d4c90fe7'",
-            ),
+            (State::Alive { pid: 7 }, other, 5, "already has network \"podman\""),
+            (State::Alive { pid: 7 }, shared, 5, "'rootful-net setup e516d4c90fe7'"),
             (gone, Network::None, 7, "'podman start web'"),
         ];
         for (state, network, code, text) in cases {
@@ -384,9 +319,6 @@ mod tests {
         let located = locate(container(State::Created, Network::None)).expect("attachable");
         let error = existing(&located.place).expect_err("not initialized");
         assert_eq!(error.exit().code(), 7);
-        assert!(
-            error.to_string().contains("run 'podman init web' first"),
-            "{error}"
-        );
+        assert!(error.to_string().contains("run 'podman init web' first"), "{error}");
     }
 }

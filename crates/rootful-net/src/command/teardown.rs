@@ -47,14 +47,7 @@ pub(crate) struct Teardown {
 
 impl Teardown {
     pub(crate) async fn run(self) -> Result<String, Error> {
-        let Self {
-            container,
-            cidfile,
-            pid,
-            netns,
-            name,
-            all: _,
-        } = self;
+        let Self { container, cidfile, pid, netns, name, all: _ } = self;
         match (container, cidfile, pid, netns, name) {
             (Some(container), ..) => detach_container(&container).await,
             (_, Some(path), ..) => match cidfile::read(&path) {
@@ -84,11 +77,7 @@ async fn detach_container(container: &ContainerName) -> Result<String, Error> {
 
 async fn detach_name(service: &Service, name: &ContainerName) -> Result<bool, Error> {
     let options = DetachOptions::default().to_dictionary();
-    Ok(service
-        .manager()
-        .await?
-        .detach(name.as_str(), &options)
-        .await?)
+    Ok(service.manager().await?.detach(name.as_str(), &options).await?)
 }
 
 async fn detach_id(service: &Service, digits: &str) -> Result<String, Error> {
@@ -102,9 +91,8 @@ async fn detach_id(service: &Service, digits: &str) -> Result<String, Error> {
         .into());
     }
     if let Some((path, _)) = found.pop() {
-        let proxy = AttachmentProxy::new(service.connection(), path)
-            .await
-            .map_err(WireError::from)?;
+        let proxy =
+            AttachmentProxy::new(service.connection(), path).await.map_err(WireError::from)?;
         proxy.detach().await?;
     }
     Ok(String::new())
@@ -118,11 +106,7 @@ async fn detach_namespace(namespace: Result<OwnedFd, NamespaceError>) -> Result<
         Err(error) => return Err(error.into()),
     };
     let service = Service::connect().await?;
-    service
-        .manager()
-        .await?
-        .detach_namespace(Fd::from(namespace.as_fd()))
-        .await?;
+    service.manager().await?.detach_namespace(Fd::from(namespace.as_fd())).await?;
     Ok(String::new())
 }
 
@@ -130,8 +114,5 @@ async fn detach_all() -> Result<String, Error> {
     let service = Service::connect().await?;
     let options = DetachOptions::default().to_dictionary();
     let names = service.manager().await?.detach_all(&options).await?;
-    Ok(names
-        .iter()
-        .map(|name| output::printable(name) + "\n")
-        .collect())
+    Ok(names.iter().map(|name| output::printable(name) + "\n").collect())
 }

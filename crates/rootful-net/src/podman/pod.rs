@@ -77,10 +77,8 @@ mod tests {
     #[test]
     fn a_pod_is_read_from_a_list_and_by_itself() {
         for json in [SITE.to_owned(), format!("[{SITE}]")] {
-            let expected = Pod {
-                name: "site".parse().expect("a name"),
-                infra: INFRA.parse().expect("an id"),
-            };
+            let expected =
+                Pod { name: "site".parse().expect("a name"), infra: INFRA.parse().expect("an id") };
             assert_eq!(parse("site", json.as_bytes()).expect("valid"), expected);
         }
     }

@@ -19,17 +19,9 @@ fn run(podman: &Podman, bus: &str, arguments: &[&str]) -> (i32, String, String) 
         .env("DBUS_SYSTEM_BUS_ADDRESS", bus)
         .output()
         .expect("the program runs");
-    let Output {
-        status,
-        stdout,
-        stderr,
-    } = output;
+    let Output { status, stdout, stderr } = output;
     let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
-    (
-        status.code().expect("an exit code"),
-        text(stdout),
-        text(stderr),
-    )
+    (status.code().expect("an exit code"), text(stdout), text(stderr))
 }
 
 /// The stand-in's attachment as the program prints it, owned by whoever runs the tests.
@@ -43,27 +35,13 @@ fn without_bus_or_service_the_exit_code_is_6() {
     let podman = Podman::with("running", std::process::id(), "none");
     let (code, stdout, stderr) = run(&podman, NO_BUS, &["ps"]);
     assert_eq!((code, stdout.as_str()), (6, ""), "{stderr}");
-    assert!(
-        stderr.starts_with("Error: no connection to the system bus: "),
-        "{stderr}"
-    );
+    assert!(stderr.starts_with("Error: no connection to the system bus: "), "{stderr}");
     let bus = Bus::start();
-    for arguments in [
-        &["ps"][..],
-        &["setup", "web"],
-        &["teardown", "web"],
-        &["network", "ls"],
-    ] {
+    for arguments in [&["ps"][..], &["setup", "web"], &["teardown", "web"], &["network", "ls"]] {
         let (code, stdout, stderr) = run(&podman, bus.address(), arguments);
         assert_eq!((code, stdout.as_str()), (6, ""), "{stderr}");
-        assert!(
-            stderr.contains("is not installed or not running: "),
-            "{stderr}"
-        );
-        assert!(
-            stderr.ends_with("; see 'systemctl status rootful-netd'\n"),
-            "{stderr}"
-        );
+        assert!(stderr.contains("is not installed or not running: "), "{stderr}");
+        assert!(stderr.ends_with("; see 'systemctl status rootful-netd'\n"), "{stderr}");
     }
 }
 
@@ -71,11 +49,7 @@ fn without_bus_or_service_the_exit_code_is_6() {
 fn containers_that_cannot_be_attached_are_refused_before_the_service_is_asked() {
     let pid = std::process::id();
     let cases = [
-        (
-            Podman::empty(),
-            4,
-            "Error: container \"web\" does not exist",
-        ),
+        (Podman::empty(), 4, "Error: container \"web\" does not exist"),
         (
             Podman::broken(),
             1,
@@ -83,21 +57,9 @@ fn containers_that_cannot_be_attached_are_refused_before_the_service_is_asked() 
         ),
         (Podman::missing(), 1, "--pid or --netns"),
         (Podman::with("exited", 0, "none"), 7, "'podman start web'"),
-        (
-            Podman::with("running", pid, "bridge"),
-            5,
-            "already has network \"bridge\"",
-        ),
-        (
-            Podman::with("running", pid, "container:abc"),
-            5,
-            "'rootful-net setup abc'",
-        ),
-        (
-            Podman::with("running", u32::MAX, "none"),
-            7,
-            "does not exist",
-        ),
+        (Podman::with("running", pid, "bridge"), 5, "already has network \"bridge\""),
+        (Podman::with("running", pid, "container:abc"), 5, "'rootful-net setup abc'"),
+        (Podman::with("running", u32::MAX, "none"), 7, "does not exist"),
     ];
     let bus = Bus::start();
     for (podman, expected, text) in cases {
@@ -113,21 +75,14 @@ fn a_container_is_not_initialized_for_what_cannot_be() {
     let cases: &[(&[&str], i32, &str)] = &[
         (&["--dry-run"], 7, "run 'podman init web' first"),
         (&["-p", "80-80"], 2, "does not ascend"),
-        (
-            &["--network", "a", "--network", "a"],
-            2,
-            "is asked for twice",
-        ),
+        (&["--network", "a", "--network", "a"], 2, "is asked for twice"),
         (&["-p", "80:80", "-p", "80:81"], 2, "published twice"),
     ];
     let bus = Bus::start();
     for (options, expected, text) in cases {
         let podman = Podman::with("created", 0, "none");
-        let (code, _, stderr) = run(
-            &podman,
-            bus.address(),
-            &[&["setup", "web"], *options].concat(),
-        );
+        let (code, _, stderr) =
+            run(&podman, bus.address(), &[&["setup", "web"], *options].concat());
         assert_eq!(code, *expected, "{stderr}");
         assert!(stderr.contains(text), "{stderr}");
         assert!(!podman.calls().contains("init"), "{}", podman.calls());
@@ -155,10 +110,7 @@ fn a_teardown_of_what_is_gone_needs_nothing_and_succeeds() {
         &["teardown", "--cidfile", "/nonexistent/cidfile"],
     ];
     for line in lines {
-        assert_eq!(
-            run(&Podman::missing(), NO_BUS, line),
-            (0, String::new(), String::new())
-        );
+        assert_eq!(run(&Podman::missing(), NO_BUS, line), (0, String::new(), String::new()));
     }
 }
 
@@ -166,15 +118,7 @@ fn a_teardown_of_what_is_gone_needs_nothing_and_succeeds() {
 fn a_created_container_is_initialized_and_attached() {
     let podman = Podman::with("created", 0, "none");
     let bus = Bus::with_service();
-    let arguments = [
-        "setup",
-        "web",
-        "-p",
-        "8080:80",
-        "--network-alias",
-        "www",
-        "--replace",
-    ];
+    let arguments = ["setup", "web", "-p", "8080:80", "--network-alias", "www", "--replace"];
     let (code, stdout, stderr) = run(&podman, bus.address(), &arguments);
     assert_eq!((code, stderr.as_str()), (0, ""));
     assert_eq!(
@@ -184,17 +128,9 @@ fn a_created_container_is_initialized_and_attached() {
     );
     let id = podman::ID;
     let inspect = "container inspect --format json --";
-    assert_eq!(
-        podman.calls(),
-        format!("{inspect} web\ninit -- {id}\n{inspect} {id}\n")
-    );
+    assert_eq!(podman.calls(), format!("{inspect} web\ninit -- {id}\n{inspect} {id}\n"));
     let options = format!("aliases [www], container-id {id}, replace true");
-    assert_eq!(
-        bus.calls(),
-        [format!(
-            "attach own-namespace web [rootful0] [8080:80] {options}"
-        )]
-    );
+    assert_eq!(bus.calls(), [format!("attach own-namespace web [rootful0] [8080:80] {options}")]);
 }
 
 #[test]
@@ -208,14 +144,7 @@ fn setup_prints_json_and_needs_no_podman_for_a_namespace() {
     let (code, ..) = run(
         &Podman::missing(),
         bus.address(),
-        &[
-            "setup",
-            "--netns",
-            "/proc/self/ns/net",
-            "--name",
-            "web",
-            "--dry-run",
-        ],
+        &["setup", "--netns", "/proc/self/ns/net", "--name", "web", "--dry-run"],
     );
     assert_eq!(code, 0);
     let calls = ["attach", "plan"].map(|call| format!("{call} own-namespace web [rootful0] [] "));
@@ -237,20 +166,11 @@ fn attachments_and_networks_are_listed() {
     let bus = Bus::with_service();
     let podman = Podman::missing();
     let cases: &[(&[&str], &str)] = &[
-        (
-            &["port", "web"],
-            "80/tcp -> 0.0.0.0:8080\n80/tcp -> [::]:8080\n",
-        ),
+        (&["port", "web"], "80/tcp -> 0.0.0.0:8080\n80/tcp -> [::]:8080\n"),
         (&["inspect", "web"], &*attachment_json()),
         (&["inspect", &podman::ID[..12]], &*attachment_json()),
-        (
-            &["network", "inspect", "rootful0"],
-            include_str!("networks.json"),
-        ),
-        (
-            &["network", "ls", "--format", "json"],
-            include_str!("networks.json"),
-        ),
+        (&["network", "inspect", "rootful0"], include_str!("networks.json")),
+        (&["network", "ls", "--format", "json"], include_str!("networks.json")),
         (
             &["network", "ls"],
             "NAME      INTERFACE  SUBNETS                  INTERNAL\n\
@@ -265,11 +185,7 @@ fn attachments_and_networks_are_listed() {
     let (code, stdout, _) = run(&podman, bus.address(), &["ps", "--all"]);
     assert_eq!(code, 0);
     assert!(stdout.starts_with("OWNER"), "{stdout}");
-    for arguments in [
-        &["inspect", "db"][..],
-        &["port", "db"],
-        &["network", "inspect", "other"],
-    ] {
+    for arguments in [&["inspect", "db"][..], &["port", "db"], &["network", "inspect", "other"]] {
         let (code, stdout, _) = run(&podman, bus.address(), arguments);
         assert_eq!((code, stdout.as_str()), (4, ""), "{arguments:?}");
     }
@@ -297,16 +213,9 @@ fn teardown_goes_by_name_then_by_id() {
     ];
     for (arguments, calls, expected) in cases {
         let bus = Bus::with_service();
-        let (code, stdout, stderr) = run(
-            &Podman::missing(),
-            bus.address(),
-            &[&["teardown"], *arguments].concat(),
-        );
-        assert_eq!(
-            (code, stdout.as_str(), stderr.as_str()),
-            (0, *expected, ""),
-            "{arguments:?}"
-        );
+        let (code, stdout, stderr) =
+            run(&Podman::missing(), bus.address(), &[&["teardown"], *arguments].concat());
+        assert_eq!((code, stdout.as_str(), stderr.as_str()), (0, *expected, ""), "{arguments:?}");
         assert_eq!(bus.calls(), *calls, "{arguments:?}");
     }
 }
@@ -321,13 +230,7 @@ fn completions_are_printed_for_a_shell() {
 #[test]
 fn the_documented_json_is_what_is_printed() {
     let documented = include_str!("../../../../docs/cli.md");
-    for json in [
-        include_str!("attachment.json"),
-        include_str!("networks.json"),
-    ] {
-        assert!(
-            documented.contains(&format!("```json\n{json}```\n")),
-            "{json}"
-        );
+    for json in [include_str!("attachment.json"), include_str!("networks.json")] {
+        assert!(documented.contains(&format!("```json\n{json}```\n")), "{json}");
     }
 }

@@ -15,9 +15,7 @@ pub(crate) struct Podman {
 impl Podman {
     /// None is installed.
     pub(crate) fn missing() -> Self {
-        Self {
-            dir: tempfile::tempdir().expect("a temporary directory"),
-        }
+        Self { dir: tempfile::tempdir().expect("a temporary directory") }
     }
 
     /// One without containers.
@@ -47,10 +45,9 @@ impl Podman {
              esac\n\
              exit 125",
         );
-        for (name, json) in [
-            ("web", json(status, pid)),
-            ("initialized", json("initialized", std::process::id())),
-        ] {
+        for (name, json) in
+            [("web", json(status, pid)), ("initialized", json("initialized", std::process::id()))]
+        {
             fs::write(podman.dir.path().join(name), json).expect("the file can be written");
         }
         podman

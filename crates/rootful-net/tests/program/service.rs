@@ -59,18 +59,10 @@ impl Bus {
             .expect("dbus-daemon is installed");
         let mut address = String::new();
         let stdout = daemon.stdout.take().expect("it is piped");
-        BufReader::new(stdout)
-            .read_line(&mut address)
-            .expect("it prints its address");
+        BufReader::new(stdout).read_line(&mut address).expect("it prints its address");
         let address = address.trim().to_owned();
         assert!(!address.is_empty(), "dbus-daemon does not start");
-        Self {
-            daemon,
-            address,
-            calls: Calls::default(),
-            _dir: dir,
-            stop: None,
-        }
+        Self { daemon, address, calls: Calls::default(), _dir: dir, stop: None }
     }
 
     /// A bus with the stand-in.
@@ -80,9 +72,7 @@ impl Bus {
         let (stop, stopped) = std::sync::mpsc::channel::<()>();
         let (address, calls) = (bus.address.clone(), Arc::clone(&bus.calls));
         std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build();
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             runtime.expect("a runtime").block_on(async {
                 let connection = serve(&address, calls).await.expect("the service starts");
                 ready.send(()).expect("the test waits for it");
@@ -116,12 +106,7 @@ impl Drop for Bus {
 async fn serve(address: &str, calls: Calls) -> zbus::Result<zbus::Connection> {
     zbus::connection::Builder::address(address)
         .serve_at(MANAGER_PATH, ObjectManager)
-        .serve_at(
-            MANAGER_PATH,
-            Manager {
-                calls: Arc::clone(&calls),
-            },
-        )
+        .serve_at(MANAGER_PATH, Manager { calls: Arc::clone(&calls) })
         .serve_at(ATTACHMENT_PATH, Attachment { calls })
         .serve_at(NETWORK_PATH, Network)
         .name(BUS_NAME)
@@ -200,13 +185,8 @@ impl Manager {
         if name == "taken" {
             return Err(Error::Conflict("name taken\u{1b} is taken".to_owned()));
         }
-        self.record(call(
-            "attach", &namespace, &name, &networks, &publish, options,
-        ));
-        Ok((
-            OwnedObjectPath::try_from(ATTACHMENT_PATH).expect("a path"),
-            true,
-        ))
+        self.record(call("attach", &namespace, &name, &networks, &publish, options));
+        Ok((OwnedObjectPath::try_from(ATTACHMENT_PATH).expect("a path"), true))
     }
 
     async fn plan(
@@ -217,9 +197,7 @@ impl Manager {
         publish: Vec<String>,
         options: Dictionary,
     ) -> Result<String> {
-        self.record(call(
-            "plan", &namespace, &name, &networks, &publish, options,
-        ));
+        self.record(call("plan", &namespace, &name, &networks, &publish, options));
         Ok("add link\n".to_owned())
     }
 
@@ -320,10 +298,7 @@ impl Network {
             subnet: subnet.to_owned(),
             gateway: gateway.to_owned(),
         };
-        vec![
-            subnet("10.87.0.0/16", "10.87.0.1"),
-            subnet("fd00::/64", "fd00::1"),
-        ]
+        vec![subnet("10.87.0.0/16", "10.87.0.1"), subnet("fd00::/64", "fd00::1")]
     }
 
     #[zbus(property)]

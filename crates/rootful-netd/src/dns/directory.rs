@@ -32,10 +32,7 @@ pub(super) struct Directory {
 
 impl Directory {
     pub(super) fn new(runtime_dir: &Path) -> Self {
-        Self {
-            path: runtime_dir.join("dns"),
-            temporary_path: runtime_dir.join(".dns.new"),
-        }
+        Self { path: runtime_dir.join("dns"), temporary_path: runtime_dir.join(".dns.new") }
     }
 
     pub(super) fn exists(&self) -> bool {
@@ -96,11 +93,8 @@ impl Directory {
     }
 
     fn entries(&self) -> Result<Vec<PathBuf>, DirectoryError> {
-        let entries = fs::read_dir(&self.path).and_then(|entries| {
-            entries
-                .map(|entry| entry.map(|entry| entry.path()))
-                .collect()
-        });
+        let entries = fs::read_dir(&self.path)
+            .and_then(|entries| entries.map(|entry| entry.map(|entry| entry.path())).collect());
         entries.map_err(failed("read", &self.path))
     }
 }
@@ -109,11 +103,7 @@ fn failed<'a>(
     action: &'static str,
     path: &'a Path,
 ) -> impl FnOnce(io::Error) -> DirectoryError + use<'a> {
-    move |source| DirectoryError {
-        action,
-        path: path.to_owned(),
-        source,
-    }
+    move |source| DirectoryError { action, path: path.to_owned(), source }
 }
 
 #[cfg(test)]
@@ -121,9 +111,7 @@ mod tests {
     use super::*;
 
     fn records(list: &[(&str, &str)]) -> Records {
-        list.iter()
-            .map(|(name, text)| ((*name).to_owned(), (*text).to_owned()))
-            .collect()
+        list.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect()
     }
 
     #[test]
@@ -131,16 +119,8 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let directory = Directory::new(root.path());
         assert!(!directory.exists());
-        assert!(
-            directory
-                .write(&records(&[("a", "1\n"), ("b%int", "2\n")]))
-                .unwrap()
-        );
-        assert!(
-            !directory
-                .write(&records(&[("a", "1\n"), ("b%int", "2\n")]))
-                .unwrap()
-        );
+        assert!(directory.write(&records(&[("a", "1\n"), ("b%int", "2\n")])).unwrap());
+        assert!(!directory.write(&records(&[("a", "1\n"), ("b%int", "2\n")])).unwrap());
         assert!(directory.write(&records(&[("a", "3\n")])).unwrap());
         let mut names: Vec<_> = fs::read_dir(root.path().join("dns"))
             .unwrap()
@@ -148,14 +128,8 @@ mod tests {
             .collect();
         names.sort();
         assert_eq!(names, ["a", PID_FILE]);
-        assert_eq!(
-            fs::read_to_string(root.path().join("dns/a")).unwrap(),
-            "3\n"
-        );
-        let mode = fs::metadata(root.path().join("dns/a"))
-            .unwrap()
-            .permissions()
-            .mode();
+        assert_eq!(fs::read_to_string(root.path().join("dns/a")).unwrap(), "3\n");
+        let mode = fs::metadata(root.path().join("dns/a")).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o644);
         directory.remove().unwrap();
         assert_eq!(fs::read_dir(root.path()).unwrap().count(), 0);

@@ -63,46 +63,27 @@ impl Unit {
     /// Fails where there is no main process: one that has not started completely would die of the signal,
     /// and systemd does not know it yet.
     async fn hang_up(&self) -> zbus::Result<()> {
-        self.call("KillUnit", &(UNIT, "main", SIGHUP))
-            .await
-            .map(|_| ())
+        self.call("KillUnit", &(UNIT, "main", SIGHUP)).await.map(|_| ())
     }
 
     /// Runs a job to its end, whatever that is.
     async fn run(&self, method: &'static str) -> Result<(), UnitError> {
         let finished = tokio::time::timeout(JOB_DEADLINE, async {
-            let job: OwnedObjectPath = self
-                .call(method, &(UNIT, "replace"))
-                .await?
-                .body()
-                .deserialize()?;
+            let job: OwnedObjectPath =
+                self.call(method, &(UNIT, "replace")).await?.body().deserialize()?;
             // A job is an object for as long as it is not done.
-            while self
-                .property(job.as_str(), "org.freedesktop.systemd1.Job", "State")
-                .await
-                .is_ok()
+            while self.property(job.as_str(), "org.freedesktop.systemd1.Job", "State").await.is_ok()
             {
                 tokio::time::sleep(JOB_INTERVAL).await;
             }
             Ok(())
         });
-        finished
-            .await
-            .unwrap_or(Err(UnitError::TimedOut { method }))
+        finished.await.unwrap_or(Err(UnitError::TimedOut { method }))
     }
 
     async fn active_state(&self) -> zbus::Result<String> {
-        let unit: OwnedObjectPath = self
-            .call("LoadUnit", &(UNIT,))
-            .await?
-            .body()
-            .deserialize()?;
-        self.property(
-            unit.as_str(),
-            "org.freedesktop.systemd1.Unit",
-            "ActiveState",
-        )
-        .await
+        let unit: OwnedObjectPath = self.call("LoadUnit", &(UNIT,)).await?.body().deserialize()?;
+        self.property(unit.as_str(), "org.freedesktop.systemd1.Unit", "ActiveState").await
     }
 
     async fn call<B>(&self, method: &str, arguments: &B) -> zbus::Result<Message>
@@ -110,15 +91,7 @@ impl Unit {
         B: serde::Serialize + zbus::DynamicType,
     {
         let connection = &self.connection;
-        connection
-            .call_method(
-                Some(SYSTEMD),
-                MANAGER_PATH,
-                Some(MANAGER),
-                method,
-                arguments,
-            )
-            .await
+        connection.call_method(Some(SYSTEMD), MANAGER_PATH, Some(MANAGER), method, arguments).await
     }
 
     async fn property(&self, path: &str, interface: &str, name: &str) -> zbus::Result<String> {

@@ -90,11 +90,10 @@ impl Engine {
     async fn carry_out(&mut self, change: &Change, namespace: &Namespace) -> Result<Attachment> {
         let attachment = change.attached.clone().expect("to attach makes an attachment");
         let previous = self.ledger.get(attachment.id()).cloned();
-        self.store
-            .record(&attachment, Phase::Pending)
-            .map_err(|error| internal(&error))?;
-        let carried_out =
-            tokio::task::block_in_place(|| self.kernel.carry_out(&change.plan.steps, Some(namespace)));
+        self.store.record(&attachment, Phase::Pending).map_err(|error| internal(&error))?;
+        let carried_out = tokio::task::block_in_place(|| {
+            self.kernel.carry_out(&change.plan.steps, Some(namespace))
+        });
         if let Err(error) = carried_out {
             let restored = match &previous {
                 Some(previous) => self.store.record(previous, Phase::Live),

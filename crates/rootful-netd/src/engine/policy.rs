@@ -24,22 +24,14 @@ impl PolicyInForce {
     /// Reads the policy. One that cannot be read grants nothing; what is attached already stays.
     pub(super) fn read() -> Self {
         match policy_files::read() {
-            Ok(policy) => Self {
-                policy,
-                problem: None,
-                generation: 0,
-            },
+            Ok(policy) => Self { policy, problem: None, generation: 0 },
             Err(error) => {
                 let error = chain(&error);
                 tracing::error!(
                     error,
-                    "no policy is in force: nobody but root is granted anything"
+                    "no policy is in force, nobody but root is granted anything: {error}"
                 );
-                Self {
-                    policy: Policy::default(),
-                    problem: Some(error),
-                    generation: 0,
-                }
+                Self { policy: Policy::default(), problem: Some(error), generation: 0 }
             }
         }
     }
@@ -88,11 +80,7 @@ impl Engine {
             Ok(policy) => {
                 let generation = self.policy.generation + 1;
                 let grants = policy.grants().len();
-                self.policy = PolicyInForce {
-                    policy,
-                    problem: None,
-                    generation,
-                };
+                self.policy = PolicyInForce { policy, problem: None, generation };
                 tracing::info!(grants, "policy read again");
                 Ok(())
             }
@@ -105,7 +93,7 @@ impl Engine {
                 tracing::error!(
                     error,
                     in_force,
-                    "the policy is wrong and is not put in force"
+                    "the policy is wrong and is not put in force: {error}"
                 );
                 Err(Error::InvalidArgument(format!(
                     "the policy is not put in force: {error}; in force is {in_force}"
@@ -125,16 +113,10 @@ impl Engine {
                     grant: String::new(),
                     reason: error.to_string(),
                 };
-                return Checked {
-                    allowed: false,
-                    findings: vec![finding],
-                };
+                return Checked { allowed: false, findings: vec![finding] };
             }
         };
-        let holder = Holder {
-            owner: caller.uid,
-            name: request.name.clone(),
-        };
+        let holder = Holder { owner: caller.uid, name: request.name.clone() };
         let usage = self.ledger.usage_beside(&holder);
         let mut allowed = true;
         let mut findings: Vec<FindingProperties> = Vec::new();
@@ -169,9 +151,7 @@ impl Engine {
 
     /// Says what is in force for this user; for root, what is in force for anybody.
     pub(super) fn show(&self, caller: &Caller) -> Shown {
-        let PolicyInForce {
-            policy, problem, ..
-        } = &self.policy;
+        let PolicyInForce { policy, problem, .. } = &self.policy;
         let problem = match (problem, caller.is_root()) {
             (None, _) => String::new(),
             (Some(problem), true) => problem.clone(),
@@ -180,22 +160,13 @@ impl Engine {
             }
         };
         let is_shown = |grant: &&Grant| caller.is_root() || grant.is_for(caller);
-        let grants = policy
-            .grants()
-            .iter()
-            .filter(is_shown)
-            .map(grant_properties)
-            .collect();
+        let grants = policy.grants().iter().filter(is_shown).map(grant_properties).collect();
         let in_use = self.ledger.in_use();
         let limits = Resource::ALL.into_iter().filter_map(|resource| {
             let limit = policy.limits().of(resource)?;
             Some((key_of(resource).to_owned(), in_use.of(resource), limit))
         });
-        Shown {
-            problem,
-            grants,
-            limits: limits.collect(),
-        }
+        Shown { problem, grants, limits: limits.collect() }
     }
 }
 
@@ -218,10 +189,7 @@ fn described(finding: &Finding<'_>) -> FindingProperties {
     FindingProperties {
         subject: finding.subject.to_string(),
         outcome: outcome.to_owned(),
-        grant: finding
-            .grant
-            .map(|grant| grant.source().to_owned())
-            .unwrap_or_default(),
+        grant: finding.grant.map(|grant| grant.source().to_owned()).unwrap_or_default(),
         reason: match reason.is_empty() {
             true => limit.unwrap_or_default(),
             false => reason,
@@ -231,9 +199,7 @@ fn described(finding: &Finding<'_>) -> FindingProperties {
 
 fn grant_properties(grant: &Grant) -> GrantProperties {
     let quota = Resource::ALL.into_iter().filter_map(|resource| {
-        grant
-            .quota(resource)
-            .map(|limit| (key_of(resource).to_owned(), limit))
+        grant.quota(resource).map(|limit| (key_of(resource).to_owned(), limit))
     });
     GrantProperties {
         source: grant.source().to_owned(),
@@ -241,10 +207,7 @@ fn grant_properties(grant: &Grant) -> GrantProperties {
         groups: grant.groups().collect(),
         networks: grant.networks().map(str::to_owned).collect(),
         host_addresses: grant.host_addresses().collect(),
-        ports: grant
-            .ports()
-            .map(|(protocol, span)| format!("{span}/{protocol}"))
-            .collect(),
+        ports: grant.ports().map(|(protocol, span)| format!("{span}/{protocol}")).collect(),
         static_addresses: grant.static_addresses(),
         aliases: grant.aliases(),
         polkit: grant.authorize() == Authorize::Polkit,

@@ -7,11 +7,11 @@ use rootful_net_kernel::Kernel;
 use zbus::Connection;
 
 use super::{Engine, EngineHandle, PolicyInForce};
-use crate::dns::NameServer;
 use crate::authority::Authority;
+use crate::dns::NameServer;
+use crate::networks;
 use crate::service::Objects;
 use crate::store::{Phase, Record, Store};
-use crate::networks;
 
 /// Reads everything and makes the kernel agree with what is recorded.
 ///

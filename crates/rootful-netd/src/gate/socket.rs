@@ -37,21 +37,12 @@ const MAX_FDS: usize = 253;
 pub(crate) async fn connect() -> zbus::Result<(Connection, Gate)> {
     let gate = Gate::default();
     let stream = Arc::new(stream()?);
-    let read = Reader {
-        stream: stream.clone(),
-        gate: gate.clone(),
-        reading: false,
-    };
-    let write = Writer {
-        stream,
-        gate: gate.clone(),
-    };
+    let read = Reader { stream: stream.clone(), gate: gate.clone(), reading: false };
+    let write = Writer { stream, gate: gate.clone() };
     let split: Split<Box<dyn ReadHalf>, Box<dyn WriteHalf>> =
         Split::new(Box::new(read), Box::new(write));
     let connection = Builder::socket(split).build().await?;
-    gate.connection
-        .set(connection.clone())
-        .expect("there is one connection a gate");
+    gate.connection.set(connection.clone()).expect("there is one connection a gate");
     tokio::spawn(forget_the_gone(connection.clone(), gate.clone()));
     Ok((connection, gate))
 }
@@ -59,9 +50,7 @@ pub(crate) async fn connect() -> zbus::Result<(Connection, Gate)> {
 fn stream() -> zbus::Result<UnixStream> {
     let address = Address::system()?;
     let Transport::Unix(unix) = address.transport() else {
-        return Err(zbus::Error::Address(
-            "the system bus has no Unix socket".to_owned(),
-        ));
+        return Err(zbus::Error::Address("the system bus has no Unix socket".to_owned()));
     };
     let stream = match unix.path() {
         UnixSocket::File(path) => StdUnixStream::connect::<&Path>(path.as_ref())?,
@@ -71,9 +60,7 @@ fn stream() -> zbus::Result<UnixStream> {
             StdUnixStream::connect_addr(&SocketAddr::from_abstract_name(name.as_bytes())?)?
         }
         _ => {
-            return Err(zbus::Error::Address(
-                "the system bus has no path".to_owned(),
-            ));
+            return Err(zbus::Error::Address("the system bus has no path".to_owned()));
         }
     };
     stream.set_nonblocking(true)?;
@@ -165,10 +152,7 @@ impl WriteHalf for Writer {
     }
 
     async fn close(&mut self) -> io::Result<()> {
-        Ok(rustix::net::shutdown(
-            &self.stream,
-            rustix::net::Shutdown::Both,
-        )?)
+        Ok(rustix::net::shutdown(&self.stream, rustix::net::Shutdown::Both)?)
     }
 
     fn can_pass_unix_fd(&self) -> bool {
@@ -256,23 +240,14 @@ impl Frames {
 
     /// Has the library read the message from memory; a mistake in it ends nothing but this message.
     async fn parse(&mut self, bytes: Vec<u8>) -> zbus::Result<Message> {
-        let mut frame = Frame {
-            bytes,
-            position: 0,
-            fds: std::mem::take(&mut self.fds),
-        };
-        frame
-            .receive_message(self.sequence, &mut Vec::new(), &mut Vec::new())
-            .await
+        let mut frame = Frame { bytes, position: 0, fds: std::mem::take(&mut self.fds) };
+        frame.receive_message(self.sequence, &mut Vec::new(), &mut Vec::new()).await
     }
 
     async fn fill(&mut self, buffer: &mut [u8]) -> io::Result<()> {
         let ready = buffer.len().min(self.bytes.len());
         let (mut filled, ready) = (ready, self.bytes.drain(..ready));
-        buffer
-            .iter_mut()
-            .zip(ready)
-            .for_each(|(to, from)| *to = from);
+        buffer.iter_mut().zip(ready).for_each(|(to, from)| *to = from);
         while filled < buffer.len() {
             let (count, fds) = receive(&self.stream, &mut buffer[filled..]).await?;
             if count == 0 {
@@ -338,14 +313,8 @@ impl Length {
             };
             usize::try_from(number).ok()
         };
-        let header = START_BYTES
-            .checked_add(number(12)?)?
-            .checked_next_multiple_of(8)?;
-        let length = Self {
-            header,
-            body: number(4)?,
-            little_endian,
-        };
+        let header = START_BYTES.checked_add(number(12)?)?.checked_next_multiple_of(8)?;
+        let length = Self { header, body: number(4)?, little_endian };
         (length.header.checked_add(length.body)? <= MAX_FRAME_BYTES).then_some(length)
     }
 

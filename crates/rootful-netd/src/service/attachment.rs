@@ -24,12 +24,7 @@ pub(crate) struct AttachmentObject {
 impl AttachmentObject {
     pub(crate) fn new(attachment: &Attachment, engine: EngineHandle, authority: Authority) -> Self {
         let properties = Mutex::new(attachment.into());
-        Self {
-            properties,
-            holder: attachment.holder(),
-            engine,
-            authority,
-        }
+        Self { properties, holder: attachment.holder(), engine, authority }
     }
 
     /// Shows the attachment as it is now, and tells of what changed.
@@ -56,9 +51,7 @@ impl AttachmentObject {
     }
 
     fn properties(&self) -> MutexGuard<'_, AttachmentProperties> {
-        self.properties
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.properties.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -69,20 +62,10 @@ impl AttachmentObject {
         let sender = self.authority.sender(&header)?;
         let Holder { owner, name } = self.holder.clone();
         let selection = Selection::Holder(self.holder.clone());
-        let detached = detach(
-            &self.authority,
-            &self.engine,
-            &sender,
-            owner,
-            name.as_str(),
-            selection,
-        )
-        .await?;
+        let detached =
+            detach(&self.authority, &self.engine, &sender, owner, name.as_str(), selection).await?;
         if detached.is_empty() {
-            return Err(Error::NotFound(format!(
-                "{} is not attached any more",
-                self.holder
-            )));
+            return Err(Error::NotFound(format!("{} is not attached any more", self.holder)));
         }
         Ok(())
     }

@@ -43,11 +43,7 @@ impl Manager {
     ) -> Result<((OwnedObjectPath, bool), Vec<String>)> {
         let attach = Box::new(verified(sender.uid, namespace, message).await?);
         let attached = match self.engine.attach(sender.line, attach).await? {
-            Attached::AskPolkit {
-                mut attach,
-                generation,
-                ..
-            } => {
+            Attached::AskPolkit { mut attach, generation, .. } => {
                 // The engine serves others meanwhile.
                 self.authority.may_attach(sender, &details(&attach)).await?;
                 attach.consent = Some(generation);
@@ -56,14 +52,10 @@ impl Manager {
             done @ Attached::Done { .. } => done,
         };
         match attached {
-            Attached::Done {
-                id,
-                changed,
-                grants,
-            } => Ok(((attachment_path(&id), changed), grants)),
-            Attached::AskPolkit { grants, .. } => Err(Error::Internal(format!(
-                "polkit's consent does not count for {grants:?}"
-            ))),
+            Attached::Done { id, changed, grants } => Ok(((attachment_path(&id), changed), grants)),
+            Attached::AskPolkit { grants, .. } => {
+                Err(Error::Internal(format!("polkit's consent does not count for {grants:?}")))
+            }
         }
     }
 
@@ -155,19 +147,11 @@ impl Manager {
     ) -> Result<bool> {
         let sender = self.authority.sender(&header)?;
         let (owner, container_id) = owner_and_container(sender.uid, options)?;
-        let name: ContainerName = name
-            .parse()
-            .map_err(|error| Error::InvalidArgument(format!("{error}")))?;
+        let name: ContainerName =
+            name.parse().map_err(|error| Error::InvalidArgument(format!("{error}")))?;
         let selection = match container_id {
-            Some(id) => Selection::Container {
-                owner,
-                id,
-                name: Some(name.clone()),
-            },
-            None => Selection::Holder(Holder {
-                owner,
-                name: name.clone(),
-            }),
+            Some(id) => Selection::Container { owner, id, name: Some(name.clone()) },
+            None => Selection::Holder(Holder { owner, name: name.clone() }),
         };
         let (authority, engine) = (&self.authority, &self.engine);
         let detached = detach(authority, engine, &sender, owner, name.as_str(), selection).await?;
@@ -199,19 +183,12 @@ impl Manager {
         let sender = self.authority.sender(&header)?;
         let (owner, container_id) = owner_and_container(sender.uid, options)?;
         let selection = match container_id {
-            Some(id) => Selection::Container {
-                owner,
-                id,
-                name: None,
-            },
+            Some(id) => Selection::Container { owner, id, name: None },
             None => Selection::Owner(owner),
         };
         let (authority, engine) = (&self.authority, &self.engine);
         let detached = detach(authority, engine, &sender, owner, "", selection).await?;
-        Ok(detached
-            .iter()
-            .map(|attachment| attachment.name().to_string())
-            .collect())
+        Ok(detached.iter().map(|attachment| attachment.name().to_string()).collect())
     }
 
     /// Says what the policy says of a request.
@@ -234,10 +211,7 @@ impl Manager {
         };
         let (request, _) = message.parse()?;
         let user = self.user(&sender, user).await?;
-        let checked = self
-            .engine
-            .check(sender.line, user, Box::new(request))
-            .await?;
+        let checked = self.engine.check(sender.line, user, Box::new(request)).await?;
         Ok((checked.allowed, checked.findings))
     }
 
@@ -260,9 +234,7 @@ impl Manager {
         let sender = self.authority.sender(&header)?;
         let asked = Asked::default();
         let outcome = async {
-            self.authority
-                .may_manage(&sender, None, "read the policy again")
-                .await?;
+            self.authority.may_manage(&sender, None, "read the policy again").await?;
             self.engine.reload().await
         };
         let outcome = outcome.await;
@@ -288,20 +260,12 @@ pub(super) async fn detach(
     selection: Selection,
 ) -> Result<Vec<Attachment>> {
     let outcome = async {
-        authority
-            .may_manage(sender, Some(owner), "detach containers")
-            .await?;
+        authority.may_manage(sender, Some(owner), "detach containers").await?;
         engine.detach(sender.line, selection).await
     };
     let outcome = outcome.await;
     let recorded = outcome.as_ref().map(|_| &[][..]);
-    decision_log::record(
-        sender.line,
-        sender.uid,
-        "detach",
-        &Asked::container(name),
-        recorded,
-    );
+    decision_log::record(sender.line, sender.uid, "detach", &Asked::container(name), recorded);
     outcome
 }
 
@@ -309,24 +273,14 @@ pub(super) async fn detach(
 fn verify(uid: u32, namespace: OwnedFd) -> Result<(Namespace, Owner)> {
     let namespace = Namespace::verify(namespace.into()).map_err(|error| namespace_error(&error))?;
     let owner = may_attach(uid, namespace.ownership());
-    Ok((
-        namespace,
-        owner.map_err(|refused| namespace_refused(&refused))?,
-    ))
+    Ok((namespace, owner.map_err(|refused| namespace_refused(&refused))?))
 }
 
 async fn verified(uid: u32, namespace: OwnedFd, message: &AttachMessage) -> Result<Attach> {
     let (request, on_conflict) = message.parse()?;
     let (namespace, owner) = verify(uid, namespace)?;
     let caller = caller(uid).await?;
-    Ok(Attach {
-        caller,
-        namespace,
-        owner,
-        request,
-        on_conflict,
-        consent: None,
-    })
+    Ok(Attach { caller, namespace, owner, request, on_conflict, consent: None })
 }
 
 /// The most characters of what polkit is told; a dialogue shows it.
@@ -335,14 +289,9 @@ const MAX_DETAIL_CHARS: usize = 256;
 /// What polkit's rules can look at, and a dialogue shows.
 fn details(attach: &Attach) -> HashMap<&'static str, String> {
     let request = &attach.request;
-    let networks = request
-        .networks
-        .iter()
-        .map(|asked| asked.network.to_string());
+    let networks = request.networks.iter().map(|asked| asked.network.to_string());
     let ports = request.forwards.iter().map(|forward| {
-        let port = forward
-            .host_port
-            .map_or("any".to_owned(), |port| port.to_string());
+        let port = forward.host_port.map_or("any".to_owned(), |port| port.to_string());
         format!("{}:{port}/{}", forward.host_address, forward.protocol)
     });
     let joined = |items: Vec<String>| {
@@ -363,9 +312,6 @@ fn details(attach: &Attach) -> HashMap<&'static str, String> {
 
 /// Whose attachments the options mean, and of which container.
 fn owner_and_container(uid: u32, options: Dictionary) -> Result<(u32, Option<ContainerId>)> {
-    let DetachOptions {
-        owner,
-        container_id,
-    } = DetachOptions::from_wire(options)?;
+    let DetachOptions { owner, container_id } = DetachOptions::from_wire(options)?;
     Ok((owner.unwrap_or(uid), container_id))
 }

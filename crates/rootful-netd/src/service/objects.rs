@@ -30,11 +30,7 @@ impl Objects {
     pub(crate) fn new(connection: Connection, engine: EngineHandle, authority: Authority) -> Self {
         // As long as what the engine does, which is bounded.
         let (changes, mut receiver) = mpsc::unbounded_channel();
-        let keeper = Keeper {
-            connection,
-            engine,
-            authority,
-        };
+        let keeper = Keeper { connection, engine, authority };
         tokio::spawn(async move {
             while let Some(change) = receiver.recv().await {
                 keeper.make(change).await;
@@ -90,13 +86,7 @@ impl Keeper {
         let server = self.connection.object_server();
         let shown = match server.interface::<_, AttachmentObject>(&path).await {
             // Calls of the object hold it for as long as they wait: it is changed beside them.
-            Ok(shown) => {
-                shown
-                    .get()
-                    .await
-                    .update(attachment, shown.signal_emitter())
-                    .await
-            }
+            Ok(shown) => shown.get().await.update(attachment, shown.signal_emitter()).await,
             Err(_) => {
                 let (engine, authority) = (self.engine.clone(), self.authority.clone());
                 let object = AttachmentObject::new(attachment, engine, authority);

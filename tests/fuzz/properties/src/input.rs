@@ -30,17 +30,11 @@ pub(crate) fn stdin(_: &'static str, limit: usize, _: Deadline) -> Result<Vec<u8
 pub(crate) fn file(path: &Path, limit: usize) -> Result<Vec<u8>, InputError> {
     match path.file_name() {
         Some(_) => read(limit),
-        None => Err(InputError::File {
-            source: io::ErrorKind::NotFound.into(),
-        }),
+        None => Err(InputError::File { source: io::ErrorKind::NotFound.into() }),
     }
 }
 
 fn read(limit: usize) -> Result<Vec<u8>, InputError> {
     let bytes = BYTES.with_borrow(Vec::clone);
-    if bytes.len() > limit {
-        Err(InputError::TooLong)
-    } else {
-        Ok(bytes)
-    }
+    if bytes.len() > limit { Err(InputError::TooLong) } else { Ok(bytes) }
 }

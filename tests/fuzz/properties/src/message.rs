@@ -11,10 +11,7 @@ const MAX_CHARS: usize = 1024;
 pub(crate) fn check_message(message: &dyn Display) {
     let text = message.to_string();
     assert!(!text.is_empty(), "an empty message");
-    assert!(
-        text.chars().count() <= MAX_CHARS,
-        "a long message: {text:?}"
-    );
+    assert!(text.chars().count() <= MAX_CHARS, "a long message: {text:?}");
     check_printable(&text);
 }
 
@@ -24,16 +21,11 @@ pub(crate) fn check_quoted(text: &str) {
     check_printable(&quoted);
     // 64 characters, the sign that more was cut off, and the quotation marks.
     assert!(quoted.chars().count() <= 64 + 1 + 2, "{quoted:?}");
-    let inside = quoted
-        .strip_prefix('"')
-        .and_then(|rest| rest.strip_suffix('"'));
+    let inside = quoted.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
     let inside = inside.expect("it is in quotation marks");
     let mut escaped = false;
     for character in inside.chars() {
-        assert!(
-            escaped || character != '"',
-            "a quotation mark ends early: {quoted:?}"
-        );
+        assert!(escaped || character != '"', "a quotation mark ends early: {quoted:?}");
         escaped = !escaped && character == '\\';
     }
     assert!(!escaped, "the last quotation mark is escaped: {quoted:?}");

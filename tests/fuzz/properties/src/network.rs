@@ -37,10 +37,7 @@ pub(crate) fn check(input: &[u8]) {
         let (first, last) = ends(subnet);
         let apart = network.subnets()[..index].iter().map(ends);
         apart.for_each(|(other_first, other_last)| {
-            assert!(
-                last < other_first || other_last < first,
-                "{subnet:?} overlaps"
-            );
+            assert!(last < other_first || other_last < first, "{subnet:?} overlaps");
         });
         check_derived(&network, subnet);
     }
@@ -49,27 +46,14 @@ pub(crate) fn check(input: &[u8]) {
 fn check_derived(network: &Network, subnet: &Subnet) {
     let container: ContainerName = "web".parse().expect("a name");
     let key = AddressKey::from_bytes([7; AddressKey::BYTES]);
-    let subject = Subject {
-        network: network.name(),
-        owner: 1000,
-        container: &container,
-    };
+    let subject = Subject { network: network.name(), owner: 1000, container: &container };
     let leasable = naive_leasable(subnet);
     let derived = candidates(&key, &subject, subnet, network.derivation());
     let mut seen = BTreeSet::new();
     for address in derived.take(usize::try_from(SMALL).expect("a few")) {
-        assert!(
-            is_leasable(subnet, address),
-            "{address} is derived in {subnet:?}"
-        );
-        assert!(
-            subnet.is_usable(address),
-            "{address} is derived and not usable in {subnet:?}"
-        );
-        assert!(
-            seen.insert(address),
-            "{address} is derived twice in {subnet:?}"
-        );
+        assert!(is_leasable(subnet, address), "{address} is derived in {subnet:?}");
+        assert!(subnet.is_usable(address), "{address} is derived and not usable in {subnet:?}");
+        assert!(seen.insert(address), "{address} is derived twice in {subnet:?}");
     }
     let expected = usize::try_from(leasable.min(SMALL)).expect("a few");
     assert_eq!(seen.len(), expected, "{subnet:?}");
@@ -81,10 +65,7 @@ fn ends(subnet: &Subnet) -> (u128, u128) {
     let prefix = subnet.subnet();
     let first = number(prefix.addr());
     let size = 1_u128 << (prefix.max_prefix_len() - prefix.prefix_len());
-    (
-        family(prefix.addr()) | first,
-        family(prefix.addr()) | (first + (size - 1)),
-    )
+    (family(prefix.addr()) | first, family(prefix.addr()) | (first + (size - 1)))
 }
 
 /// Keeps the families apart: no subnet in question has IPv6 addresses of so high a number.
@@ -103,11 +84,7 @@ fn number(address: IpAddr) -> u128 {
 fn lease_ends(subnet: &Subnet) -> (u128, u128) {
     let (first, last) = ends(subnet);
     let family = family(subnet.gateway());
-    let last = if subnet.gateway().is_ipv4() {
-        last - 1
-    } else {
-        last
-    };
+    let last = if subnet.gateway().is_ipv4() { last - 1 } else { last };
     match subnet.lease_range() {
         None => (first + 1, last),
         Some(range) => (

@@ -39,15 +39,9 @@ fn check_state(input: &[u8]) {
         return;
     };
     assert_eq!(value["id"], state.id.as_str());
-    let pid = value["pid"]
-        .as_i64()
-        .filter(|pid| *pid > 0)
-        .and_then(|pid| u32::try_from(pid).ok());
+    let pid = value["pid"].as_i64().filter(|pid| *pid > 0).and_then(|pid| u32::try_from(pid).ok());
     assert_eq!(state.pid, pid);
-    assert_eq!(
-        Path::new(value["bundle"].as_str().unwrap_or_default()),
-        state.bundle
-    );
+    assert_eq!(Path::new(value["bundle"].as_str().unwrap_or_default()), state.bundle);
     if let Err(error) = Annotations::parse(state.annotations()) {
         check_message(&error);
     }
@@ -63,17 +57,10 @@ fn check_configuration(input: &[u8]) {
     if let Err(error) = Annotations::parse(config.annotations()) {
         check_message(&error);
     }
-    let _ = (
-        config.network_namespace(),
-        config.root_user(),
-        config.hostname(),
-        config.mount_label(),
-    );
+    let _ =
+        (config.network_namespace(), config.root_user(), config.hostname(), config.mount_label());
     if let (Some(dir), Some(id)) = (config.files_dir(), config.container_id()) {
-        assert_eq!(
-            dir.parent().and_then(Path::file_name),
-            Some(id.as_str().as_ref())
-        );
+        assert_eq!(dir.parent().and_then(Path::file_name), Some(id.as_str().as_ref()));
     }
     let destination = "/etc/resolv.conf";
     let was_there = config.has_mount(destination);
@@ -82,11 +69,7 @@ fn check_configuration(input: &[u8]) {
     assert!(config.has_mount(destination));
     let after: Value = serde_json::from_slice(&config.to_json()).expect("it was written");
     let mounts = |value: &Value| value["mounts"].as_array().map_or(0, Vec::len);
-    assert_eq!(
-        mounts(&after),
-        mounts(&before) + 1,
-        "was there: {was_there}"
-    );
+    assert_eq!(mounts(&after), mounts(&before) + 1, "was there: {was_there}");
     for (key, value) in before.as_object().expect("it is one") {
         if !["mounts", "hooks"].contains(&key.as_str()) {
             assert_eq!(after[key], *value, "{key}");

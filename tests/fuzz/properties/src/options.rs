@@ -40,23 +40,14 @@ pub(crate) fn check(input: &[u8]) {
     for network in &request.networks {
         assert!(network.aliases.len() <= MAX_ALIASES);
         let printed = network.to_string();
-        assert_eq!(
-            printed.parse::<NetworkRequest>().as_ref(),
-            Ok(network),
-            "{printed}"
-        );
+        assert_eq!(printed.parse::<NetworkRequest>().as_ref(), Ok(network), "{printed}");
     }
     let again = message.parse().expect("it was taken before");
     assert_eq!(again, (request, on_conflict));
 }
 
 fn over_the_wire(message: &AttachMessage) -> AttachMessage {
-    let arguments = (
-        &message.name,
-        &message.networks,
-        &message.publish,
-        message.options(),
-    );
+    let arguments = (&message.name, &message.networks, &message.publish, message.options());
     let bytes = to_bytes(Context::new(LE, 0), &arguments).expect("it came from the wire");
     let ((name, networks, publish, options), _): (Arguments, _) =
         bytes.deserialize().expect("what was written is read");

@@ -27,10 +27,7 @@ pub(crate) fn check(input: &[u8]) {
     let alice = alice();
     let grants: Vec<&Table> = grants(&file).filter(|grant| is_for_alice(grant)).collect();
     for network in NETWORKS {
-        let asks = Asks {
-            network,
-            forward: None,
-        };
+        let asks = Asks { network, forward: None };
         check_request(&policy, &alice, &grants, &file, asks);
         for port in PORTS {
             for protocol in PROTOCOLS {
@@ -56,10 +53,7 @@ impl Asks {
             ipv6 if ipv6.contains(':') => format!("[{ipv6}]:{port}:80/{protocol}"),
             ipv4 => format!("{ipv4}:{port}:80/{protocol}"),
         });
-        let publish: Vec<_> = publish
-            .iter()
-            .map(|text| text.parse().expect("valid"))
-            .collect();
+        let publish: Vec<_> = publish.iter().map(|text| text.parse().expect("valid")).collect();
         let network = self.network.parse().expect("valid");
         let name = "web".parse().expect("a name");
         AttachRequest::new(name, None, vec![network], &publish, Vec::new()).expect("valid")
@@ -67,33 +61,17 @@ impl Asks {
 }
 
 fn check_request(policy: &Policy, alice: &Caller, grants: &[&Table], file: &Table, asks: Asks) {
-    let decide = |consent| {
-        authorize(
-            policy,
-            alice,
-            alice.uid,
-            Usage::default(),
-            asks.request(),
-            consent,
-        )
-    };
+    let decide =
+        |consent| authorize(policy, alice, alice.uid, Usage::default(), asks.request(), consent);
     let by_any = allows(grants.iter().copied(), asks);
-    let by_grant_alone = allows(
-        grants.iter().copied().filter(|grant| !asks_polkit(grant)),
-        asks,
-    );
+    let by_grant_alone = allows(grants.iter().copied().filter(|grant| !asks_polkit(grant)), asks);
     // Limits can only take away; they have tests of their own.
     let limited =
         file.contains_key("limits") || grants.iter().any(|grant| grant.contains_key("quota"));
     match decide(Consent::Given) {
         Ok(Decision::Allowed(authorized)) => {
             assert!(by_any, "{asks:?} is allowed");
-            assert!(
-                authorized
-                    .sources()
-                    .iter()
-                    .all(|source| source.starts_with(FILE_NAME))
-            );
+            assert!(authorized.sources().iter().all(|source| source.starts_with(FILE_NAME)));
         }
         Ok(Decision::AskPolkit(_)) => panic!("polkit is asked again about {asks:?}"),
         Err(_) => assert!(!by_any || limited, "{asks:?} is denied"),
@@ -101,30 +79,17 @@ fn check_request(policy: &Policy, alice: &Caller, grants: &[&Table], file: &Tabl
     match decide(Consent::NotAsked) {
         Ok(Decision::Allowed(_)) => assert!(by_grant_alone, "{asks:?} is allowed without polkit"),
         Ok(Decision::AskPolkit(sources)) => {
-            assert!(
-                by_any && !sources.is_empty(),
-                "polkit is asked about {asks:?}"
-            );
-            assert!(
-                !by_grant_alone || limited,
-                "polkit is asked in vain about {asks:?}"
-            );
+            assert!(by_any && !sources.is_empty(), "polkit is asked about {asks:?}");
+            assert!(!by_grant_alone || limited, "polkit is asked in vain about {asks:?}");
         }
         Err(_) => assert!(!by_any || limited, "{asks:?} is denied"),
     }
 }
 
 fn alice() -> Caller {
-    let group = |gid, name: &str| Group {
-        gid,
-        name: Some(name.to_owned()),
-    };
+    let group = |gid, name: &str| Group { gid, name: Some(name.to_owned()) };
     let groups = vec![group(100, "users"), group(990, "rootful-net")];
-    Caller {
-        uid: 1000,
-        user_name: Some("alice".to_owned()),
-        groups,
-    }
+    Caller { uid: 1000, user_name: Some("alice".to_owned()), groups }
 }
 
 fn is_for_alice(grant: &Table) -> bool {
@@ -144,9 +109,7 @@ fn asks_polkit(grant: &Table) -> bool {
 
 /// Whether one grant has the network, and one the network, the port and the address.
 fn allows<'a>(grants: impl Iterator<Item = &'a Table>, asks: Asks) -> bool {
-    let on_network: Vec<_> = grants
-        .filter(|grant| has_network(grant, asks.network))
-        .collect();
+    let on_network: Vec<_> = grants.filter(|grant| has_network(grant, asks.network)).collect();
     match asks.forward {
         None => !on_network.is_empty(),
         Some((address, port, protocol)) => on_network
@@ -175,10 +138,7 @@ fn has_port(grant: &Table, protocol: &str, port: u16) -> bool {
         return false;
     };
     texts(ports, protocol).any(|span| {
-        let ends: Vec<u16> = span
-            .split('-')
-            .map(|end| end.parse().expect("a port"))
-            .collect();
+        let ends: Vec<u16> = span.split('-').map(|end| end.parse().expect("a port")).collect();
         (ends[0]..=ends[ends.len() - 1]).contains(&port)
     })
 }
@@ -194,12 +154,9 @@ fn has_address(grant: &Table, address: &str) -> bool {
             match (prefix.addr(), address.parse().expect("an address")) {
                 // All addresses of the family are not only those in some prefix of it.
                 (IpAddr::V4(_), IpAddr::V4(Ipv4Addr::UNSPECIFIED)) => length == 0,
-                (IpAddr::V4(prefix), IpAddr::V4(address)) => same_bits(
-                    prefix.to_bits().into(),
-                    address.to_bits().into(),
-                    length,
-                    32,
-                ),
+                (IpAddr::V4(prefix), IpAddr::V4(address)) => {
+                    same_bits(prefix.to_bits().into(), address.to_bits().into(), length, 32)
+                }
                 (IpAddr::V6(prefix), IpAddr::V6(address)) => {
                     same_bits(prefix.to_bits(), address.to_bits(), length, 128)
                 }
@@ -218,11 +175,7 @@ fn grants(file: &Table) -> impl Iterator<Item = &Table> {
 }
 
 fn list<'a>(table: &'a Table, key: &str) -> impl Iterator<Item = &'a Value> {
-    table
-        .get(key)
-        .and_then(Value::as_array)
-        .into_iter()
-        .flatten()
+    table.get(key).and_then(Value::as_array).into_iter().flatten()
 }
 
 fn texts<'a>(table: &'a Table, key: &str) -> impl Iterator<Item = &'a str> {

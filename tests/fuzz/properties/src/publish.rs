@@ -28,11 +28,7 @@ pub(crate) fn check(input: &[u8]) {
                 .collect();
             assert_eq!(Some(forwards), expected, "{text:?}");
             let printed = publish.to_string();
-            assert_eq!(
-                printed.parse(),
-                Ok(publish),
-                "{text:?} prints as {printed:?}"
-            );
+            assert_eq!(printed.parse(), Ok(publish), "{text:?} prints as {printed:?}");
         }
         Err(error) => {
             check_message(&error);
@@ -48,21 +44,15 @@ fn naive(text: &str) -> Option<Vec<Forward>> {
     }
     let mut slashes = text.splitn(2, '/');
     let ends = slashes.next()?;
-    let protocols: Vec<String> = slashes
-        .next()
-        .unwrap_or("tcp")
-        .split(',')
-        .map(str::to_ascii_lowercase)
-        .collect();
+    let protocols: Vec<String> =
+        slashes.next().unwrap_or("tcp").split(',').map(str::to_ascii_lowercase).collect();
     for (index, protocol) in protocols.iter().enumerate() {
         let known = ["tcp", "udp", "sctp"].contains(&protocol.as_str());
         if !known || protocols[..index].contains(protocol) {
             return None;
         }
     }
-    let (ends, container) = ends
-        .rsplit_once(':')
-        .map_or(("", ends), |(ends, port)| (ends, port));
+    let (ends, container) = ends.rsplit_once(':').map_or(("", ends), |(ends, port)| (ends, port));
     let container = ports(container)?;
     let written_host = text.split('/').next()?.contains(':');
     let (address, host) = match ends.rsplit_once(':') {
@@ -70,15 +60,8 @@ fn naive(text: &str) -> Option<Vec<Forward>> {
         None if written_host => ("*".to_owned(), ends),
         None => ("*".to_owned(), ""),
     };
-    let host = if host.is_empty() {
-        None
-    } else {
-        Some(ports(host)?)
-    };
-    if host
-        .as_ref()
-        .is_some_and(|host| host.len() != container.len())
-    {
+    let host = if host.is_empty() { None } else { Some(ports(host)?) };
+    if host.as_ref().is_some_and(|host| host.len() != container.len()) {
         return None;
     }
     let mut forwards = Vec::new();

@@ -31,10 +31,7 @@ fn check_leases(mut leases: Leases) {
         assert_eq!(leases.get(&lease.network, lease.address), Some(lease));
         assert!(leases.of_holder(&lease.holder).any(|own| own == lease));
     }
-    let holder = Holder {
-        owner: 1000,
-        name: "web".parse().expect("a name"),
-    };
+    let holder = Holder { owner: 1000, name: "web".parse().expect("a name") };
     let network = "rootful0".parse().expect("a name");
     let address = "10.87.0.9".parse().expect("an address");
     leases.renew(&network, address, holder.clone(), AddressOrigin::Derived);
@@ -52,36 +49,20 @@ fn check_attachment(attachment: &Attachment) {
     assert_eq!(reread, *attachment);
 
     let mut catalogue = Catalogue::default();
-    catalogue
-        .insert(Network::from_json(NETWORK).expect("valid"))
-        .expect("the only one");
+    catalogue.insert(Network::from_json(NETWORK).expect("valid")).expect("the only one");
     let key = AddressKey::from_bytes([7; AddressKey::BYTES]);
     let mut ledger = Ledger::default();
     ledger.insert(attachment.clone());
     assert_eq!(ledger.get(attachment.id()), Some(attachment));
     assert_eq!(ledger.of_holder(&attachment.holder()), Some(attachment));
-    assert_eq!(
-        ledger.of_namespace(attachment.namespace()),
-        Some(attachment)
-    );
-    let observed = Observed {
-        tables: [TableName::INET].into(),
-        ..Observed::default()
-    };
-    let world = World {
-        catalogue: &catalogue,
-        ledger: &ledger,
-        key: &key,
-    };
+    assert_eq!(ledger.of_namespace(attachment.namespace()), Some(attachment));
+    let observed = Observed { tables: [TableName::INET].into(), ..Observed::default() };
+    let world = World { catalogue: &catalogue, ledger: &ledger, key: &key };
     check_plan(&planner::rebuild(world, &observed));
     check_plan(&planner::detach(world, &observed, attachment).plan);
     let start = planner::start_up(world, &observed);
     let links = attachment.interfaces().len();
-    assert_eq!(
-        start.released.len(),
-        usize::from(links > 0),
-        "links that are not there"
-    );
+    assert_eq!(start.released.len(), usize::from(links > 0), "links that are not there");
 
     assert_eq!(ledger.remove(attachment.id()).as_ref(), Some(attachment));
     assert!(ledger.is_empty());
@@ -92,10 +73,5 @@ fn check_attachment(attachment: &Attachment) {
 /// A plan prints as lines of printable characters: its texts end up in `nft` syntax.
 fn check_plan(plan: &Plan) {
     let text = plan.to_string();
-    assert!(
-        !text
-            .chars()
-            .any(|c| c.is_control() && c != '\n' && c != '\t'),
-        "{text:?}"
-    );
+    assert!(!text.chars().any(|c| c.is_control() && c != '\n' && c != '\t'), "{text:?}");
 }

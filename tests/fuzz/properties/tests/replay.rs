@@ -8,9 +8,7 @@ use rootful_net_properties::TARGETS;
 #[test]
 fn everything_in_the_corpora_holds() {
     for target in TARGETS {
-        let dir = Path::new(env!("CARGO_MANIFEST_DIR"))
-            .join("../corpus")
-            .join(target.name);
+        let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../corpus").join(target.name);
         let entries =
             fs::read_dir(&dir).unwrap_or_else(|error| panic!("{}: {error}", dir.display()));
         let mut count = 0;

@@ -24,15 +24,8 @@ fn policy() -> Policy {
 }
 
 fn caller(uid: u32, group: Option<&str>) -> Caller {
-    let groups = group.map(|name| Group {
-        gid: 900,
-        name: Some(name.to_owned()),
-    });
-    Caller {
-        uid,
-        user_name: None,
-        groups: groups.into_iter().collect(),
-    }
+    let groups = group.map(|name| Group { gid: 900, name: Some(name.to_owned()) });
+    Caller { uid, user_name: None, groups: groups.into_iter().collect() }
 }
 
 fn member() -> Caller {
@@ -51,21 +44,9 @@ fn decide(
     publish: &[&str],
     attachments: u32,
 ) -> Result<Authorized<AttachRequest>, Denied> {
-    let amounts = Amounts {
-        attachments,
-        ..Amounts::default()
-    };
-    let usage = Usage {
-        by_owner: amounts,
-        in_all: amounts,
-    };
-    match decide_by(
-        &policy(),
-        caller,
-        usage,
-        request(networks, publish),
-        Consent::NotAsked,
-    )? {
+    let amounts = Amounts { attachments, ..Amounts::default() };
+    let usage = Usage { by_owner: amounts, in_all: amounts };
+    match decide_by(&policy(), caller, usage, request(networks, publish), Consent::NotAsked)? {
         Decision::Allowed(authorized) => Ok(authorized),
         Decision::AskPolkit(sources) => panic!("polkit is asked because of {sources:?}"),
     }
@@ -96,17 +77,8 @@ fn a_stranger_is_refused() {
 fn a_user_without_a_policy_is_refused() {
     let request = request(&["rootful0"], &[]);
     let usage = Usage::default();
-    let decision = decide_by(
-        &Policy::default(),
-        &member(),
-        usage,
-        request,
-        Consent::Given,
-    );
-    assert!(
-        matches!(decision, Err(Denied::Network { .. })),
-        "{decision:?}"
-    );
+    let decision = decide_by(&Policy::default(), &member(), usage, request, Consent::Given);
+    assert!(matches!(decision, Err(Denied::Network { .. })), "{decision:?}");
 }
 
 #[test]
@@ -121,10 +93,7 @@ fn a_port_below_the_grant_is_refused_and_the_grant_is_named() {
 #[test]
 fn a_protocol_without_ports_is_refused() {
     let denied = decide(&member(), &["rootful0"], &["2000:80/sctp"], 0).unwrap_err();
-    assert!(
-        denied.to_string().ends_with("granted are: none"),
-        "{denied}"
-    );
+    assert!(denied.to_string().ends_with("granted are: none"), "{denied}");
 }
 
 #[test]
@@ -138,17 +107,9 @@ fn ports_of_one_network_do_not_reach_another() {
 #[test]
 fn a_host_address_outside_the_grant_is_refused() {
     let user = caller(1001, None);
-    for publish in [
-        "443:443",
-        "192.0.2.8:443:443",
-        "[::]:443:443",
-        "0.0.0.0:443:443",
-    ] {
+    for publish in ["443:443", "192.0.2.8:443:443", "[::]:443:443", "0.0.0.0:443:443"] {
         let denied = decide(&user, &["app-x"], &[publish], 0).unwrap_err();
-        assert!(
-            matches!(denied, Denied::HostAddress { .. }),
-            "{publish}: {denied}"
-        );
+        assert!(matches!(denied, Denied::HostAddress { .. }), "{publish}: {denied}");
     }
 }
 
@@ -210,74 +171,25 @@ ports = 20
 "#;
 
 fn alice() -> Caller {
-    Caller {
-        uid: 1005,
-        user_name: Some("alice".to_owned()),
-        groups: Vec::new(),
-    }
+    Caller { uid: 1005, user_name: Some("alice".to_owned()), groups: Vec::new() }
 }
 
 /// What is decided of a request of alice's: `ok`, `ask`, or the beginning of the reason.
 #[test]
 fn decisions_of_two_grants_of_which_one_asks_polkit() {
     let none = Amounts::default();
-    let holding = |attachments, ports| Amounts {
-        attachments,
-        ports,
-        ..none
-    };
-    let cases: &[(&str, &[&str], &[&str], Amounts, &str)] = &[
+    let holding = |attachments, ports| Amounts { attachments, ports, ..none };
+    type Case<'a> = (&'a str, &'a [&'a str], &'a [&'a str], Amounts, &'a str);
+    let cases: &[Case<'_>] = &[
         ("a plain grant", &["a"], &[], none, "ok"),
-        (
-            "a plain grant goes before one that asks",
-            &["b"],
-            &[],
-            none,
-            "ok",
-        ),
-        (
-            "a network that only polkit can grant",
-            &["guarded"],
-            &[],
-            none,
-            "ask",
-        ),
-        (
-            "one network of each kind",
-            &["a", "guarded"],
-            &[],
-            none,
-            "ask",
-        ),
-        (
-            "a network of no grant",
-            &["c"],
-            &[],
-            none,
-            "user alice may not use network \"c\"",
-        ),
-        (
-            "a port of the plain grant",
-            &["b"],
-            &["192.0.2.1:80:80"],
-            none,
-            "ok",
-        ),
+        ("a plain grant goes before one that asks", &["b"], &[], none, "ok"),
+        ("a network that only polkit can grant", &["guarded"], &[], none, "ask"),
+        ("one network of each kind", &["a", "guarded"], &[], none, "ask"),
+        ("a network of no grant", &["c"], &[], none, "user alice may not use network \"c\""),
+        ("a port of the plain grant", &["b"], &["192.0.2.1:80:80"], none, "ok"),
         ("its last port", &["b"], &["192.0.2.1:89:80"], none, "ok"),
-        (
-            "a port behind it",
-            &["b"],
-            &["192.0.2.1:90:80"],
-            none,
-            "ask",
-        ),
-        (
-            "an address that only polkit can grant",
-            &["b"],
-            &["80:80"],
-            none,
-            "ask",
-        ),
+        ("a port behind it", &["b"], &["192.0.2.1:90:80"], none, "ask"),
+        ("an address that only polkit can grant", &["b"], &["80:80"], none, "ask"),
         (
             "a port of no grant",
             &["b"],
@@ -306,20 +218,8 @@ fn decisions_of_two_grants_of_which_one_asks_polkit() {
             none,
             "user alice may not publish port 80/tcp on host address",
         ),
-        (
-            "a port for each of two networks",
-            &["a", "b"],
-            &["192.0.2.1:80:80"],
-            none,
-            "ok",
-        ),
-        (
-            "a port that one network lacks",
-            &["a", "guarded"],
-            &["192.0.2.1:80:80"],
-            none,
-            "ask",
-        ),
+        ("a port for each of two networks", &["a", "b"], &["192.0.2.1:80:80"], none, "ok"),
+        ("a port that one network lacks", &["a", "guarded"], &["192.0.2.1:80:80"], none, "ask"),
         ("any free port", &["a"], &["192.0.2.1::80"], none, "ok"),
         (
             "an address of one's own",
@@ -335,27 +235,9 @@ fn decisions_of_two_grants_of_which_one_asks_polkit() {
             none,
             "user alice may not choose an address",
         ),
-        (
-            "an address where polkit can grant it",
-            &["b:ip=10.0.0.9"],
-            &[],
-            none,
-            "ask",
-        ),
-        (
-            "an alias",
-            &["a:alias=www"],
-            &[],
-            none,
-            "user alice may not give containers aliases",
-        ),
-        (
-            "an alias where polkit can grant it",
-            &["b:alias=www"],
-            &[],
-            none,
-            "ask",
-        ),
+        ("an address where polkit can grant it", &["b:ip=10.0.0.9"], &[], none, "ask"),
+        ("an alias", &["a:alias=www"], &[], none, "user alice may not give containers aliases"),
+        ("an alias where polkit can grant it", &["b:alias=www"], &[], none, "ask"),
         (
             "more aliases than anybody",
             &["b:alias=v,alias=w,alias=x,alias=y,alias=z"],
@@ -371,13 +253,7 @@ fn decisions_of_two_grants_of_which_one_asks_polkit() {
             holding(3, 0),
             "user alice would have 4 attachments, more than the quota of 3",
         ),
-        (
-            "more than the plain quota",
-            &["b"],
-            &[],
-            holding(3, 0),
-            "ask",
-        ),
+        ("more than the plain quota", &["b"], &[], holding(3, 0), "ask"),
         (
             "more than any quota",
             &["b"],
@@ -385,13 +261,7 @@ fn decisions_of_two_grants_of_which_one_asks_polkit() {
             holding(5, 0),
             "user alice would have 6 attachments, more than the quota of 5",
         ),
-        (
-            "the last port of the quota",
-            &["a"],
-            &["192.0.2.1:80-82:80-82"],
-            none,
-            "ok",
-        ),
+        ("the last port of the quota", &["a"], &["192.0.2.1:80-82:80-82"], none, "ok"),
         (
             "a port too many",
             &["a"],
@@ -406,28 +276,13 @@ fn decisions_of_two_grants_of_which_one_asks_polkit() {
             holding(1, 1),
             "user alice would have 4 published ports",
         ),
-        (
-            "a quota that holds for another resource",
-            &["a"],
-            &[],
-            holding(1, 9),
-            "ok",
-        ),
-        (
-            "too many networks",
-            &["a", "b", "guarded"],
-            &[],
-            none,
-            "ask",
-        ),
+        ("a quota that holds for another resource", &["a"], &[], holding(1, 9), "ok"),
+        ("too many networks", &["a", "b", "guarded"], &[], none, "ask"),
     ];
     let mut policy = Policy::default();
     policy.add_file("more.toml", MORE).unwrap();
     for (what, networks, publish, held, expected) in cases {
-        let usage = Usage {
-            by_owner: *held,
-            in_all: Amounts::default(),
-        };
+        let usage = Usage { by_owner: *held, in_all: Amounts::default() };
         let request = request(networks, publish);
         let decision = decide_by(&policy, &alice(), usage, request.clone(), Consent::NotAsked);
         let said = match &decision {
@@ -460,15 +315,8 @@ fn a_chosen_port_of_a_grant_that_asks_needs_consent() {
     let allows = |consent| {
         let usage = Usage::default();
         let decision = decide_by(&policy, &alice(), usage, request(&["b"], &[]), consent);
-        let Ok(Decision::Allowed(authorized)) = decision else {
-            panic!("{decision:?}")
-        };
-        authorized.allows_port(
-            &network,
-            HostAddress::Any,
-            Protocol::Tcp,
-            Port::new(90).unwrap(),
-        )
+        let Ok(Decision::Allowed(authorized)) = decision else { panic!("{decision:?}") };
+        authorized.allows_port(&network, HostAddress::Any, Protocol::Tcp, Port::new(90).unwrap())
     };
     assert!(!allows(Consent::NotAsked));
     assert!(allows(Consent::Given));
@@ -478,38 +326,20 @@ fn a_chosen_port_of_a_grant_that_asks_needs_consent() {
 fn the_limit_for_all_users_holds_for_whoever_comes_last() {
     let mut policy = policy();
     policy.add_file("more.toml", MORE).unwrap();
-    let usage = Usage {
-        in_all: Amounts {
-            ports: 20,
-            ..Amounts::default()
-        },
-        ..Usage::default()
-    };
+    let usage = Usage { in_all: Amounts { ports: 20, ..Amounts::default() }, ..Usage::default() };
     let decide = |publish: &[&str]| {
-        decide_by(
-            &policy,
-            &member(),
-            usage,
-            request(&["rootful0"], publish),
-            Consent::NotAsked,
-        )
+        decide_by(&policy, &member(), usage, request(&["rootful0"], publish), Consent::NotAsked)
     };
     assert!(decide(&[]).is_ok());
     let denied = decide(&["8080:80"]).unwrap_err();
-    let expected = Denied::Limit {
-        resource: Resource::Ports,
-        in_use: 20,
-        limit: 20,
-    };
+    let expected = Denied::Limit { resource: Resource::Ports, in_use: 20, limit: 20 };
     assert_eq!(denied, expected);
 }
 
 #[test]
 fn a_later_file_changes_only_the_limits_that_it_names() {
     let mut policy = policy();
-    policy
-        .add_file("60.toml", "[limits]\nports = 7\nattachments = 5\n")
-        .unwrap();
+    policy.add_file("60.toml", "[limits]\nports = 7\nattachments = 5\n").unwrap();
     policy.add_file("70.toml", "[limits]\nports = 9\n").unwrap();
     assert_eq!(policy.limits().of(Resource::Ports), Some(9));
     assert_eq!(policy.limits().of(Resource::Attachments), Some(5));
@@ -534,21 +364,11 @@ fn groups_count_by_id_and_by_name() {
         uid: 1005,
         // The name of a group is not that of a user.
         user_name: Some("web".to_owned()),
-        groups: vec![Group {
-            gid,
-            name: Some(name.to_owned()),
-        }],
+        groups: vec![Group { gid, name: Some(name.to_owned()) }],
     };
     let decide = |caller: &Caller| {
         let usage = Usage::default();
-        decide_by(
-            &policy,
-            caller,
-            usage,
-            request(&["a"], &[]),
-            Consent::NotAsked,
-        )
-        .is_ok()
+        decide_by(&policy, caller, usage, request(&["a"], &[]), Consent::NotAsked).is_ok()
     };
     assert!(decide(&member_of(5, "web")));
     assert!(decide(&member_of(77, "other")));

@@ -50,32 +50,15 @@ pub(crate) enum RawExpression<'a> {
     /// Loads what the kernel knows about the packet. `key` is one of `NFT_META_…`.
     Meta { key: c_int, to: Register },
     /// Loads bytes of a header. `base` is one of `NFT_PAYLOAD_…_HEADER`.
-    Payload {
-        base: c_int,
-        offset: u32,
-        len: usize,
-        to: Register,
-    },
+    Payload { base: c_int, offset: u32, len: usize, to: Register },
     /// Loads the type of the destination address, one of `RTN_…`, into the first register.
     DestinationType,
     /// Goes on where the value is in the set; where it is not, if `inverted`.
-    Lookup {
-        set: &'a CStr,
-        value: Register,
-        inverted: bool,
-    },
+    Lookup { set: &'a CStr, value: Register, inverted: bool },
     /// Loads what the map has for the value; leaves the rule where it has nothing.
-    MapLookup {
-        map: &'a CStr,
-        value: Register,
-        to: Register,
-    },
+    MapLookup { map: &'a CStr, value: Register, to: Register },
     /// Sends the connection to an address and port.
-    DestinationNat {
-        family: ProtoFamily,
-        address: Register,
-        port: Register,
-    },
+    DestinationNat { family: ProtoFamily, address: Register, port: Register },
     /// Drops the packet and tells its sender that it is administratively prohibited.
     RejectProhibited,
     /// Goes on where more connections than these have come by here. It counts, so it belongs to an element.
@@ -102,37 +85,21 @@ impl RawExpression<'_> {
                 (sys::NFTNL_EXPR_META_KEY, constant(key)),
                 (sys::NFTNL_EXPR_META_DREG, to.number()),
             ],
-            Self::Payload {
-                base,
-                offset,
-                len,
-                to,
-            } => vec![
+            Self::Payload { base, offset, len, to } => vec![
                 (sys::NFTNL_EXPR_PAYLOAD_DREG, to.number()),
                 (sys::NFTNL_EXPR_PAYLOAD_BASE, constant(base)),
                 (sys::NFTNL_EXPR_PAYLOAD_OFFSET, offset),
-                (
-                    sys::NFTNL_EXPR_PAYLOAD_LEN,
-                    u32::try_from(len).expect("a field of a header"),
-                ),
+                (sys::NFTNL_EXPR_PAYLOAD_LEN, u32::try_from(len).expect("a field of a header")),
             ],
             Self::DestinationType => vec![
                 (sys::NFTNL_EXPR_FIB_DREG, Register::FIRST.number()),
                 (sys::NFTNL_EXPR_FIB_RESULT, FIB_RESULT_ADDRESS_TYPE),
                 (sys::NFTNL_EXPR_FIB_FLAGS, FIB_DESTINATION),
             ],
-            Self::Lookup {
-                value,
-                inverted: false,
-                ..
-            } => {
+            Self::Lookup { value, inverted: false, .. } => {
                 vec![(sys::NFTNL_EXPR_LOOKUP_SREG, value.number())]
             }
-            Self::Lookup {
-                value,
-                inverted: true,
-                ..
-            } => vec![
+            Self::Lookup { value, inverted: true, .. } => vec![
                 (sys::NFTNL_EXPR_LOOKUP_SREG, value.number()),
                 (sys::NFTNL_EXPR_LOOKUP_FLAGS, constant(NFT_LOOKUP_F_INV)),
             ],
@@ -140,21 +107,14 @@ impl RawExpression<'_> {
                 (sys::NFTNL_EXPR_LOOKUP_SREG, value.number()),
                 (sys::NFTNL_EXPR_LOOKUP_DREG, to.number()),
             ],
-            Self::DestinationNat {
-                family,
-                address,
-                port,
-            } => vec![
+            Self::DestinationNat { family, address, port } => vec![
                 (sys::NFTNL_EXPR_NAT_TYPE, constant(NFT_NAT_DNAT)),
                 (sys::NFTNL_EXPR_NAT_FAMILY, u32::from(family as u16)),
                 (sys::NFTNL_EXPR_NAT_REG_ADDR_MIN, address.number()),
                 (sys::NFTNL_EXPR_NAT_REG_PROTO_MIN, port.number()),
             ],
             Self::RejectProhibited => {
-                vec![(
-                    sys::NFTNL_EXPR_REJECT_TYPE,
-                    constant(NFT_REJECT_ICMPX_UNREACH),
-                )]
+                vec![(sys::NFTNL_EXPR_REJECT_TYPE, constant(NFT_REJECT_ICMPX_UNREACH))]
             }
             Self::ConnectionsOver { limit } => vec![
                 (sys::NFTNL_EXPR_CONNLIMIT_COUNT, limit),

@@ -61,10 +61,7 @@ impl NamedSet {
         // SAFETY: no conditions.
         let raw = unsafe { sys::nftnl_set_alloc() };
         let raw = NonNull::new(raw).unwrap_or_else(|| out_of_memory());
-        let set = Self {
-            raw,
-            family: table.get_family(),
-        };
+        let set = Self { raw, family: table.get_family() };
         set.put_text(sys::NFTNL_SET_TABLE, table.get_name());
         set.put_text(sys::NFTNL_SET_NAME, name);
         set.put_number(sys::NFTNL_SET_FAMILY, u32::from(table.get_family() as u16));

@@ -29,13 +29,12 @@ fn select<'a>(
     names: &[NetworkName],
 ) -> Result<Vec<&'a NetworkProperties>, ServiceError> {
     let find = |name: &NetworkName| {
-        networks
-            .iter()
-            .find(|network| network.name == name.as_str())
-            .ok_or_else(|| ServiceError::Refused {
+        networks.iter().find(|network| network.name == name.as_str()).ok_or_else(|| {
+            ServiceError::Refused {
                 exit: Exit::NotFound,
                 message: format!("network \"{name}\" does not exist; see 'rootful-net network ls'"),
-            })
+            }
+        })
     };
     names.iter().map(find).collect()
 }
@@ -52,20 +51,12 @@ mod tests {
         };
         let networks = [network("a"), network("b")];
         let names = |names: &[&str]| -> Vec<NetworkName> {
-            names
-                .iter()
-                .map(|name| name.parse().expect("a name"))
-                .collect()
+            names.iter().map(|name| name.parse().expect("a name")).collect()
         };
         let found = select(&networks, &names(&["b", "a"])).expect("both exist");
         assert_eq!(found, [&networks[1], &networks[0]]);
         let error = select(&networks, &names(&["a", "c"])).expect_err("no such network");
         assert_eq!(error.exit().code(), 4);
-        assert!(
-            error
-                .to_string()
-                .starts_with("network \"c\" does not exist"),
-            "{error}"
-        );
+        assert!(error.to_string().starts_with("network \"c\" does not exist"), "{error}");
     }
 }

@@ -30,11 +30,7 @@ fn table(networks: &[NetworkProperties]) -> String {
     let rows: Vec<_> = networks
         .iter()
         .map(|network| {
-            let subnets: Vec<_> = network
-                .subnets
-                .iter()
-                .map(|it| it.subnet.as_str())
-                .collect();
+            let subnets: Vec<_> = network.subnets.iter().map(|it| it.subnet.as_str()).collect();
             let internal = if network.internal { "yes" } else { "no" };
             [
                 network.name.clone(),
@@ -55,10 +51,8 @@ mod tests {
 
     #[test]
     fn a_line_has_name_interface_and_subnets() {
-        let subnet = |subnet: &str| SubnetProperties {
-            subnet: subnet.to_owned(),
-            gateway: String::new(),
-        };
+        let subnet =
+            |subnet: &str| SubnetProperties { subnet: subnet.to_owned(), gateway: String::new() };
         let network = NetworkProperties {
             name: "rootful0".to_owned(),
             interface: "rootful0".to_owned(),

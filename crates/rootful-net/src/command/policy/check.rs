@@ -56,13 +56,7 @@ pub(crate) struct Denied {
 
 impl Check {
     pub(crate) async fn run(self) -> Result<String, Error> {
-        let Self {
-            user,
-            mut networks,
-            publish,
-            aliases,
-            format,
-        } = self;
+        let Self { user, mut networks, publish, aliases, format } = self;
         if networks.is_empty() {
             networks.push(DEFAULT_NETWORK.to_owned());
         }
@@ -72,10 +66,7 @@ impl Check {
         let manager = service.manager().await?;
         let (allowed, findings) = manager.check_policy(&networks, &publish, &options).await?;
         let output = match format {
-            Format::Json => output::json(&Answer {
-                allowed,
-                findings: &findings,
-            }),
+            Format::Json => output::json(&Answer { allowed, findings: &findings }),
             Format::Table => table(&findings),
         };
         match allowed {
@@ -91,11 +82,7 @@ fn table(findings: &[FindingProperties]) -> String {
         .map(|finding| {
             let why = [finding.grant.as_str(), finding.reason.as_str()];
             let why: Vec<_> = why.into_iter().filter(|text| !text.is_empty()).collect();
-            [
-                finding.outcome.clone(),
-                finding.subject.clone(),
-                why.join(": "),
-            ]
+            [finding.outcome.clone(), finding.subject.clone(), why.join(": ")]
         })
         .collect();
     output::table(["OUTCOME", "NEEDED", "BECAUSE"], &rows)
@@ -115,12 +102,7 @@ mod tests {
         };
         let findings = [
             finding("granted", "network rootful0", "50.toml, grant 1", ""),
-            finding(
-                "granted",
-                "quota of attachments",
-                "50.toml, grant 1",
-                "up to 64",
-            ),
+            finding("granted", "quota of attachments", "50.toml, grant 1", "up to 64"),
             finding("denied", "port 80/tcp", "", "not\u{1b} granted"),
         ];
         let expected = "\

@@ -51,11 +51,7 @@ impl Show {
             problem,
             grants,
             limits: limits
-                .map(|(resource, in_use, limit)| Limit {
-                    resource,
-                    in_use,
-                    limit,
-                })
+                .map(|(resource, in_use, limit)| Limit { resource, in_use, limit })
                 .collect(),
         };
         Ok(match self.format {
@@ -72,30 +68,17 @@ fn text(answer: &Answer) -> String {
         out.push('\n');
     };
     if !answer.in_force {
-        line(&format!(
-            "no policy is in force, nothing is granted: {}",
-            answer.problem
-        ));
+        line(&format!("no policy is in force, nothing is granted: {}", answer.problem));
     } else if answer.grants.is_empty() {
         line("nothing is granted");
     }
     for grant in &answer.grants {
         line(&grant.source);
         let authorize = if grant.polkit { "polkit" } else { "" };
-        let also = [
-            (grant.static_addresses, "addresses of choice"),
-            (grant.aliases, "aliases"),
-        ];
-        let also: Vec<_> = also
-            .iter()
-            .filter(|(is, _)| *is)
-            .map(|(_, what)| *what)
-            .collect();
-        let quota: Vec<_> = grant
-            .quota
-            .iter()
-            .map(|(resource, limit)| format!("{limit} {resource}"))
-            .collect();
+        let also = [(grant.static_addresses, "addresses of choice"), (grant.aliases, "aliases")];
+        let also: Vec<_> = also.iter().filter(|(is, _)| *is).map(|(_, what)| *what).collect();
+        let quota: Vec<_> =
+            grant.quota.iter().map(|(resource, limit)| format!("{limit} {resource}")).collect();
         let fields = [
             ("users", grant.users.join(", ")),
             ("groups", grant.groups.join(", ")),
@@ -137,17 +120,8 @@ mod tests {
             quota: [("ports".to_owned(), 9)].into(),
             ..GrantProperties::default()
         };
-        let limits = vec![Limit {
-            resource: "ports".to_owned(),
-            in_use: 2,
-            limit: 9,
-        }];
-        let answer = Answer {
-            in_force: true,
-            problem: String::new(),
-            grants: vec![grant],
-            limits,
-        };
+        let limits = vec![Limit { resource: "ports".to_owned(), in_use: 2, limit: 9 }];
+        let answer = Answer { in_force: true, problem: String::new(), grants: vec![grant], limits };
         let expected = "\
 50.toml, grant 1
   groups: web, 77
@@ -165,12 +139,7 @@ in use by all users: 2 of 9 ports
     #[test]
     fn a_policy_that_is_not_in_force_says_so_first() {
         let problem = "50.toml: line 3: wrong".to_owned();
-        let answer = Answer {
-            in_force: false,
-            problem,
-            grants: Vec::new(),
-            limits: Vec::new(),
-        };
+        let answer = Answer { in_force: false, problem, grants: Vec::new(), limits: Vec::new() };
         let expected = "no policy is in force, nothing is granted: 50.toml: line 3: wrong\n";
         assert_eq!(text(&answer), expected);
     }
