@@ -51,9 +51,8 @@ fn check_configuration(input: &[u8]) {
     let Ok(mut config) = Config::read(Deadline) else {
         return;
     };
-    let before: Value = serde_json::from_slice(input).expect("it was read");
-    let unchanged: Value = serde_json::from_slice(&config.to_json()).expect("it was written");
-    assert_eq!(unchanged, before);
+    let before = value_of(input);
+    assert_eq!(value_of(&config.to_json()), before);
     if let Err(error) = Annotations::parse(config.annotations()) {
         check_message(&error);
     }
@@ -67,12 +66,29 @@ fn check_configuration(input: &[u8]) {
     config.bind(Path::new("/run/rootful-net-resolv.conf"), destination);
     config.have_reported_to(1);
     assert!(config.has_mount(destination));
-    let after: Value = serde_json::from_slice(&config.to_json()).expect("it was written");
+    let after = value_of(&config.to_json());
     let mounts = |value: &Value| value["mounts"].as_array().map_or(0, Vec::len);
     assert_eq!(mounts(&after), mounts(&before) + 1, "was there: {was_there}");
     for (key, value) in before.as_object().expect("it is one") {
         if !["mounts", "hooks"].contains(&key.as_str()) {
             assert_eq!(after[key], *value, "{key}");
         }
+    }
+}
+
+/// What the bytes say, but for numbers that are no integers of 64 bits: there are none in a configuration, and
+/// their last digit may change.
+fn value_of(json: &[u8]) -> Value {
+    let mut value = serde_json::from_slice(json).expect("it was read or written");
+    forget_fractions(&mut value);
+    value
+}
+
+fn forget_fractions(value: &mut Value) {
+    match value {
+        Value::Number(number) if number.is_f64() => *value = Value::Null,
+        Value::Array(values) => values.iter_mut().for_each(forget_fractions),
+        Value::Object(values) => values.values_mut().for_each(forget_fractions),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
     }
 }
