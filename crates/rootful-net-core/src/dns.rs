@@ -26,6 +26,15 @@ pub const QUERY_PORT: Port = Port::new(53).expect("53 is a port");
 /// to its users (`net.ipv4.ip_unprivileged_port_start`) does not let them take the name server's place.
 pub const SERVER_PORT: Port = Port::new(52).expect("52 is a port");
 
+/// Where podman's packages have aardvark-dns; the name server's unit says the same in `ExecSearchPath=`.
+pub const PROGRAM_DIRS: [&str; 5] = [
+    "/usr/libexec/podman",
+    "/usr/lib/podman",
+    "/usr/local/libexec/podman",
+    "/usr/local/lib/podman",
+    "/usr/bin",
+];
+
 /// The transport protocols that queries come by.
 pub const PROTOCOLS: [Protocol; 2] = [Protocol::Udp, Protocol::Tcp];
 

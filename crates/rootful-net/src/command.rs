@@ -1,6 +1,7 @@
 //! The subcommands: each is a file with its arguments and what it does, and returns the text that it prints.
 
 pub(crate) mod completion;
+pub(crate) mod doctor;
 pub(crate) mod inspect;
 pub(crate) mod network;
 pub(crate) mod policy;
@@ -23,6 +24,7 @@ pub(crate) enum Command {
     Port(port::Port),
     Network(network::Network),
     Policy(policy::Policy),
+    Doctor(doctor::Doctor),
     Completion(completion::Completion),
     WriteFiles(write_files::WriteFiles),
 }
@@ -37,6 +39,7 @@ impl Command {
             Self::Port(port) => port.run().await,
             Self::Network(network) => network.run().await,
             Self::Policy(policy) => policy.run().await,
+            Self::Doctor(doctor) => doctor.run().await,
             Self::Completion(completion) => Ok(completion.run()),
             Self::WriteFiles(write_files) => write_files.run(),
         }

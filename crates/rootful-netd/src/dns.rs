@@ -20,18 +20,11 @@ use unit::Unit;
 /// What the name server reads: texts by file name.
 pub(crate) type Records = BTreeMap<String, String>;
 
-/// Where podman's packages have the program; the unit's `ExecSearchPath=` says the same.
-const PROGRAM_DIRS: [&str; 5] = [
-    "/usr/libexec/podman",
-    "/usr/lib/podman",
-    "/usr/local/libexec/podman",
-    "/usr/local/lib/podman",
-    "/usr/bin",
-];
-
 /// Whether the name server is installed.
 pub(crate) fn is_installed() -> bool {
-    PROGRAM_DIRS.iter().any(|dir| Path::new(dir).join("aardvark-dns").exists())
+    rootful_net_core::dns::PROGRAM_DIRS
+        .iter()
+        .any(|dir| Path::new(dir).join("aardvark-dns").exists())
 }
 
 /// Where the engine leaves what is to be served.

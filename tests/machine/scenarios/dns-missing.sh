@@ -26,6 +26,12 @@ check 'one record' test "$(jq -r 'select(.MESSAGE == "names of containers are no
     = 'aardvark-dns is not installed'
 check 'nothing was started in vain' test "$(systemctl show -P InactiveExitTimestamp rootful-net-dns.service)" = ''
 
+step "doctor says it, too"
+as alice 'rootful-net doctor'
+expect_output '^ok +the service answers'
+expect_output '^warning +aardvark-dns is not installed'
+expect_output '^warning +network "rootful0" has no names'
+
 step "nothing is left"
 as alice 'rootful-net teardown --all'
 assert_nothing_left
