@@ -16,7 +16,6 @@ use rootful_net_tests::Test;
 use rootful_net_tests::container::Container;
 use rootful_net_tests::daemon::Daemon;
 use rootful_net_tests::deadline::eventually;
-use rootful_net_tests::footprint::Footprint;
 use rootful_net_tests::sandbox::Sandbox;
 use rootful_net_tests::user::{Refusal, User, message};
 use rustix::process::Signal;
