@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::mac::MacAddress;
 use crate::name::InterfaceName;
 use crate::network::Neighbours;
+use crate::observed::PortFlags;
 
 /// A network's bridge on the host.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -57,6 +58,26 @@ pub struct Veth {
     #[serde(default)]
     pub hairpin: Hairpin,
 }
+
+impl Veth {
+    /// How the bridge is to treat the host end. The port's one station is in the forwarding database and nothing else
+    /// gets there, nor does a frame from any other address pass. What nobody knows is for nobody here; broadcasts
+    /// and multicasts are needed to find neighbours.
+    pub fn port_flags(&self) -> PortFlags {
+        PortFlags {
+            learning: false,
+            flood: false,
+            locked: true,
+            isolated: self.neighbours == Neighbours::Isolated,
+            hairpin: self.hairpin == Hairpin::On,
+            group_fwd_mask: EVERY_GROUP,
+        }
+    }
+}
+
+/// The bits of the groups 01:80:c2:00:00:0x, of which the bridge hands most to the host's protocols without
+/// asking anybody: "forwarded" they go by the guard, which drops them. Pause frames the bridge drops itself.
+const EVERY_GROUP: u16 = !(1 << 1);
 
 /// The hairpin mode of a bridge port.
 ///

@@ -6,9 +6,10 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
+use crate::mac::MacAddress;
 use crate::name::InterfaceName;
-use crate::publish::{Port, Protocol};
-use crate::ruleset::TableName;
+use crate::publish::{Port, Protocol, Reservation};
+use crate::ruleset::{Element, TableName};
 
 /// What is to be observed. What is not asked for is empty in the answer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -23,6 +24,12 @@ pub struct Query {
     pub listeners: bool,
     /// Which of the two tables of rootful-net are there.
     pub tables: bool,
+    /// All that the two tables of rootful-net hold.
+    pub ruleset: bool,
+    /// The addresses of host links of these names.
+    pub addresses: BTreeSet<InterfaceName>,
+    /// The stations that bridges know behind their ports.
+    pub stations: bool,
     /// Kernel parameters to read.
     pub sysctls: BTreeSet<Sysctl>,
     /// Links that take IPv6 router advertisements only as long as the host does not forward.
@@ -40,6 +47,14 @@ pub struct Observed {
     pub listeners: Vec<Listener>,
     /// The tables of rootful-net that are there.
     pub tables: BTreeSet<TableName>,
+    /// What they hold.
+    pub ruleset: BTreeMap<TableName, TableContents>,
+    /// Addresses by the name of the link, with prefix lengths.
+    pub addresses: BTreeMap<String, Vec<IpNet>>,
+    /// MAC addresses that have a static entry in a bridge's forwarding database, each with the index of the port.
+    pub stations: BTreeSet<(u32, MacAddress)>,
+    /// Ports of the host that are kept from its own programs now. Always there: nobody else needs to be asked.
+    pub reserved: BTreeSet<Reservation>,
     /// Kernel parameters; one that the kernel does not have is missing.
     pub sysctls: BTreeMap<Sysctl, String>,
     /// Links whose `accept_ra` is 1, without those whose names rootful-net would not give itself.
@@ -63,6 +78,39 @@ pub struct Link {
     pub master: Option<u32>,
     /// Whether it is administratively up.
     pub up: bool,
+    /// The MAC address, where it has one of six bytes.
+    pub mac: Option<MacAddress>,
+    /// The MTU in bytes.
+    pub mtu: u32,
+    /// How the bridge treats it, where it is a port of one.
+    pub port: Option<PortFlags>,
+}
+
+/// How a bridge treats one of its ports: what rootful-net sets on its own, and the kernel otherwise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PortFlags {
+    /// Whether the bridge learns who is behind the port.
+    pub learning: bool,
+    /// Whether frames to nobody known go out by it.
+    pub flood: bool,
+    /// Whether only stations that the bridge knows may send by it.
+    pub locked: bool,
+    /// Whether it is kept from the other isolated ports.
+    pub isolated: bool,
+    /// Whether frames go back out of it.
+    pub hairpin: bool,
+    /// Which of the groups 01:80:c2:00:00:0x are forwarded, a bit each.
+    pub group_fwd_mask: u16,
+}
+
+/// What one of the tables holds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TableContents {
+    /// Whether everything but the elements is as it was when the table was made, by this version of the rules: no
+    /// chain, rule or set is missing, none is changed and none was added, and every element could be read.
+    pub intact: bool,
+    /// The elements of all its sets.
+    pub elements: BTreeSet<Element>,
 }
 
 /// The kinds of link that decisions tell apart.

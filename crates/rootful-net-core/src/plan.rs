@@ -7,7 +7,7 @@ use crate::link::{Bridge, InterfaceSetup, Veth};
 use crate::name::InterfaceName;
 use crate::network::Neighbours;
 use crate::observed::Sysctl;
-use crate::publish::{HostAddress, Port, Protocol};
+use crate::publish::{HostAddress, Port, Protocol, Reservation};
 use crate::ruleset::{Change, Transaction};
 
 /// One step. A step that fails leaves nothing of itself behind.
@@ -40,6 +40,13 @@ pub enum Step {
     SetUpInterface(InterfaceSetup),
     /// Brings a host link up. Undone by its removal.
     BringUp(InterfaceName),
+    /// Makes the host end of an existing veth pair a port of its bridge again, as it was when it was made: with its
+    /// flags and its station. Leaves it down. Has no undo: what was there before was wrong.
+    PlugIn(Veth),
+    /// Keeps ports of the host from its own programs; those that are kept already stay so.
+    ReservePorts(Vec<Reservation>),
+    /// Gives ports back to the host's programs; they may be free already.
+    ReleasePorts(Vec<Reservation>),
     /// Changes the ruleset.
     ChangeRules(Transaction),
     /// Deletes connection tracking entries of flows to published ports, so that they are routed afresh.
@@ -74,7 +81,10 @@ impl Step {
                 let inverse = transaction.inverse();
                 if inverse.is_empty() { Vec::new() } else { vec![Self::ChangeRules(inverse)] }
             }
+            Self::ReservePorts(ports) => vec![Self::ReleasePorts(ports.clone())],
+            Self::ReleasePorts(ports) => vec![Self::ReservePorts(ports.clone())],
             Self::SetSysctl { .. }
+            | Self::PlugIn(_)
             | Self::RepairBridge(_)
             | Self::DeleteLink(_)
             | Self::SetUpInterface(_)
@@ -145,6 +155,15 @@ impl Display for Step {
                 list(f, "default route via", &setup.default_routers)
             }
             Self::BringUp(link) => write!(f, "bring up {link}"),
+            Self::PlugIn(veth) => write!(f, "plug {} into {}", veth.host_link, veth.bridge),
+            Self::ReservePorts(ports) => {
+                f.write_str("reserve")?;
+                ports.iter().try_for_each(|port| write!(f, " {port}"))
+            }
+            Self::ReleasePorts(ports) => {
+                f.write_str("release")?;
+                ports.iter().try_for_each(|port| write!(f, " {port}"))
+            }
             Self::ChangeRules(transaction) => {
                 f.write_str("nft:")?;
                 transaction.changes().iter().try_for_each(|change| match change {

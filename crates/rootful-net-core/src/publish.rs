@@ -10,9 +10,11 @@ use crate::name::quoted;
 
 mod endpoint;
 mod error;
+mod reservation;
 
 pub use endpoint::{HostAddress, Port, Protocol};
 pub use error::PublishError;
+pub use reservation::Reservation;
 
 /// No valid argument comes near this: two ranges, three protocols and an IPv6 address take 85 bytes.
 const MAX_BYTES: usize = 256;

@@ -121,6 +121,9 @@ impl Host {
             alias: Some(alias.to_owned()),
             master: None,
             up: true,
+            mac: None,
+            mtu: 1500,
+            port: None,
         };
         self.observed.links.insert(name.to_owned(), link);
     }
@@ -339,6 +342,9 @@ fn refusals_say_what_to_do() {
         alias: None,
         master: None,
         up: true,
+        mac: None,
+        mtu: 1500,
+        port: None,
     });
     text.push_str(&format!("an interface\n    {}\n", host.error(own, &["rootful0"], &[])));
     expect_file!["../../../tests/golden/plans/refusals.txt"].assert_eq(&text);

@@ -107,6 +107,12 @@ impl Kernel {
             Step::Unplug { veth, setup: _ } => links::delete(&mut self.route, &veth.host_link),
             Step::SetUpInterface(setup) => interface::set_up(setup, inside()?),
             Step::BringUp(link) => links::bring_up(&mut self.route, link),
+            Step::PlugIn(veth) => links::plug_in(&mut self.route, veth),
+            Step::ReservePorts(ports) => self.reservations.reserve(ports),
+            Step::ReleasePorts(ports) => {
+                self.reservations.release(ports);
+                Ok(())
+            }
             Step::ChangeRules(transaction) => Ok(self.rules.apply(transaction)?),
             Step::ForgetFlows(flows) => match conntrack::forget(flows) {
                 Ok(_) => Ok(()),

@@ -15,6 +15,7 @@ pub mod listeners;
 mod namespace;
 mod netlink;
 mod observe;
+mod reservations;
 mod route_socket;
 pub mod rules;
 mod sysctl;
@@ -26,6 +27,7 @@ pub use events::{LinkEvent, link_removals};
 pub use execute::{ExecuteError, UndoFailure};
 pub use namespace::{Namespace, NamespaceError};
 
+use reservations::Reservations;
 use route_socket::RouteSocket;
 use rules::Rules;
 
@@ -34,6 +36,7 @@ use rules::Rules;
 pub struct Kernel {
     route: RouteSocket,
     rules: Rules,
+    reservations: Reservations,
 }
 
 impl Kernel {
@@ -46,7 +49,7 @@ impl Kernel {
     pub fn open() -> Result<Self, KernelError> {
         let route = RouteSocket::open()?;
         let rules = Rules::open()?;
-        Ok(Self { route, rules })
+        Ok(Self { route, rules, reservations: Reservations::default() })
     }
 
     /// Looks at what `query` asks for, and at the links inside `namespace` where one is given.

@@ -6,10 +6,9 @@ use std::os::fd::AsRawFd as _;
 use std::path::Path;
 
 use ipnet::IpNet;
-use rootful_net_core::link::{Bridge, Hairpin, Veth};
+use rootful_net_core::link::{Bridge, Veth};
 use rootful_net_core::mac::MacAddress;
 use rootful_net_core::name::InterfaceName;
-use rootful_net_core::network::Neighbours;
 use rtnetlink::packet_core::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
 use rtnetlink::packet_route::address::{AddressAttribute, AddressFlags, AddressMessage};
 use rtnetlink::packet_route::link::{
@@ -28,10 +27,6 @@ use rustix::io::Errno;
 use crate::error::{KernelError, LinkAction, RequestError};
 use crate::namespace::Namespace;
 use crate::route_socket::{Batch, RouteSocket};
-
-/// The bits of the groups 01:80:c2:00:00:0x, of which the bridge hands most to the host's protocols without
-/// asking anybody: "forwarded" they go by the guard, which drops them. Pause frames the bridge drops itself.
-const EVERY_GROUP: u16 = !(1 << 1);
 
 /// Makes a bridge with its addresses and brings it up. What it made it removes when a part fails.
 pub(crate) fn create_bridge(socket: &mut RouteSocket, bridge: &Bridge) -> Result<(), KernelError> {
@@ -105,26 +100,41 @@ pub(crate) fn create_veth(
     undo_unless(configured, &veth.host_link, || delete(socket, &veth.host_link))
 }
 
+/// Makes the host end of an existing pair a port of its bridge, with everything that a port of ours has. It is down
+/// meanwhile and when this returns, so that nothing comes in before the port is what it should be.
+pub(crate) fn plug_in(socket: &mut RouteSocket, veth: &Veth) -> Result<(), KernelError> {
+    let (index, bridge) = (index(socket, &veth.host_link)?, index(socket, &veth.bridge)?);
+    let fails = |action| failure(action, &veth.host_link);
+    let mut batch = Batch::new();
+    let down = LinkUnspec::new_with_index(index).down().build();
+    batch.add(set(down), 0, fails(LinkAction::Configure));
+    let mut port = LinkUnspec::new_with_index(index).controller(bridge);
+    if let Some(mtu) = veth.mtu {
+        port = port.mtu(mtu.into());
+    }
+    batch.add(set(port.build()), 0, fails(LinkAction::Configure));
+    socket.change(batch)?;
+    configure_port(socket, veth)
+}
+
 /// Sets what the kernel does not take when a link is made: the alias, and how the bridge treats the port.
 fn configure_port(socket: &mut RouteSocket, veth: &Veth) -> Result<(), KernelError> {
     let index = index(socket, &veth.host_link)?;
-    // The port's one station is in the forwarding database and nothing else gets there, nor does a frame
-    // from any other address pass. What nobody knows is for nobody here; broadcasts and multicasts are
-    // needed to find neighbours.
+    let flags = veth.port_flags();
     let port = LinkBridgePort::new(index)
-        .learning(false)
-        .flood(false)
-        .append_info_data(InfoBridgePort::Locked(true))
-        .append_info_data(InfoBridgePort::HairpinMode(veth.hairpin == Hairpin::On))
-        .append_info_data(InfoBridgePort::Isolated(veth.neighbours == Neighbours::Isolated))
-        .group_fwd_mask(EVERY_GROUP);
+        .learning(flags.learning)
+        .flood(flags.flood)
+        .append_info_data(InfoBridgePort::Locked(flags.locked))
+        .append_info_data(InfoBridgePort::HairpinMode(flags.hairpin))
+        .append_info_data(InfoBridgePort::Isolated(flags.isolated))
+        .group_fwd_mask(flags.group_fwd_mask);
     let properties = port.append_extra_attribute(LinkAttribute::IfAlias(veth.alias.clone()));
     let properties = without_generated_addresses(properties).build();
     let fails = || failure(LinkAction::Configure, &veth.host_link);
     let mut batch = Batch::new();
     batch.add(RouteNetlinkMessage::NewLink(properties), 0, fails());
     let station = RouteNetlinkMessage::NewNeighbour(station(index, veth.container_mac));
-    batch.add(station, NLM_F_CREATE | NLM_F_EXCL, fails());
+    batch.add(station, NLM_F_CREATE | NLM_F_REPLACE, fails());
     socket.change(batch)
 }
 

@@ -96,6 +96,9 @@ pub(crate) fn decode_link(payload: &[u8]) -> Option<Link> {
         alias: None,
         master: None,
         up: flags.contains(LinkFlags::Up),
+        mac: None,
+        mtu: 0,
+        port: None,
     };
     for attribute in NlasIterator::new(attributes).map_while(Result::ok) {
         match attribute.kind() {

@@ -49,12 +49,12 @@ pub fn attach_query(
     let starts = networks.iter().any(idle);
     Ok(Query {
         links,
-        own_links: false,
         routes: starts,
         listeners: !request.forwards.is_empty(),
         tables: true,
         sysctls: bridge::sysctls_to_read(&networks),
         router_advertisements: starts && ipv6,
+        ..Query::default()
     })
 }
 
