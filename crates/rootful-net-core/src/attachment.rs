@@ -1,6 +1,8 @@
 //! An attachment: a container's namespace plugged into one or more networks, with its published ports. It
 //! owns what is recorded and shown; how one comes about is the planner's business.
 
+mod reservation;
+
 use std::collections::BTreeSet;
 use std::fmt::{self, Display, Formatter};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};

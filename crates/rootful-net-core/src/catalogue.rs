@@ -52,7 +52,54 @@ pub enum CatalogueError {
     },
 }
 
+/// Where a network in use is not what is configured, or keeps another from being there.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InUse {
+    /// Its file was edited.
+    #[error(
+        "network \"{network}\" is defined differently now: that takes effect at the first start of the service after its last container is gone"
+    )]
+    Edited {
+        /// The network.
+        network: NetworkName,
+    },
+    /// Its file is gone, or wrong.
+    #[error(
+        "network \"{network}\" is not defined any more: it stays until the first start of the service after its last container is gone"
+    )]
+    Removed {
+        /// The network.
+        network: NetworkName,
+    },
+    /// A network that is configured cannot be there beside it.
+    #[error("network left out until the other one's last container is gone: {0}")]
+    LeftOut(#[source] CatalogueError),
+}
+
 impl Catalogue {
+    /// Has networks that containers are attached to be what they were when the first of them was attached,
+    /// whatever is configured now: for all of them at once, before anything is planned. Answers where that
+    /// is something else.
+    pub fn insert_in_use(&mut self, networks: impl IntoIterator<Item = Network>) -> Vec<InUse> {
+        let mut differences = Vec::new();
+        let configured = std::mem::take(&mut self.networks);
+        for network in networks {
+            let name = network.name().clone();
+            match configured.get(&name) {
+                Some(same) if *same == network => {}
+                Some(_) => differences.push(InUse::Edited { network: name }),
+                None => differences.push(InUse::Removed { network: name }),
+            }
+            differences.extend(self.insert(network).err().map(InUse::LeftOut));
+        }
+        for (name, network) in configured {
+            if !self.networks.contains_key(&name) {
+                differences.extend(self.insert(network).err().map(InUse::LeftOut));
+            }
+        }
+        differences
+    }
+
     /// Adds a network.
     ///
     /// # Errors
@@ -180,14 +227,65 @@ mod tests {
         assert!(one.to_string().starts_with("fd") && one.prefix_len() == 64, "{one}");
     }
 
+    fn network(name: &str, interface: &str, subnet: &str) -> Network {
+        Network::from_json(&format!(
+            r#"{{"name": "{name}", "network_interface": "{interface}", "subnets": [{{"subnet": "{subnet}"}}]}}"#
+        ))
+        .unwrap()
+    }
+
+    fn catalogue(networks: &[Network]) -> Catalogue {
+        let mut catalogue = Catalogue::default();
+        networks.iter().for_each(|network| catalogue.insert(network.clone()).unwrap());
+        catalogue
+    }
+
+    #[test]
+    fn a_network_in_use_is_what_it_was_whatever_is_configured() {
+        let (a, b) = (network("a", "br-a", "10.1.0.0/16"), network("b", "br-b", "10.2.0.0/16"));
+        let edited = network("a", "br-a", "10.9.0.0/16");
+        // What is configured, what is different and which networks there are then.
+        let cases = [
+            (vec![a.clone(), b.clone()], vec![], vec![&a, &b]),
+            (vec![edited, b.clone()], vec!["\"a\" is defined differently"], vec![&a, &b]),
+            (vec![b.clone()], vec!["\"a\" is not defined any more"], vec![&a, &b]),
+            (vec![], vec!["\"a\" is not defined any more"], vec![&a]),
+            (
+                vec![network("c", "br-c", "10.1.7.0/24"), network("d", "br-a", "10.4.0.0/24")],
+                vec![
+                    "\"a\" is not defined any more",
+                    "left out until the other one's last container is gone: network \"c\": subnet 10.1.7.0/24 overlaps",
+                    "network \"d\": network_interface \"br-a\" belongs to network \"a\"",
+                ],
+                vec![&a],
+            ),
+        ];
+        for (configured, differences, expected) in cases {
+            let mut catalogue = catalogue(&configured);
+            let found = catalogue.insert_in_use([a.clone()]);
+            let found: Vec<_> = found.iter().map(ToString::to_string).collect();
+            assert_eq!(found.len(), differences.len(), "{found:#?}");
+            for (found, expected) in found.iter().zip(differences) {
+                assert!(found.contains(expected), "{found}");
+            }
+            assert!(catalogue.networks().eq(expected), "{configured:#?}");
+        }
+    }
+
+    #[test]
+    fn networks_in_use_can_have_changed_places() {
+        let (a, b) = (network("a", "br-a", "10.1.0.0/16"), network("b", "br-b", "10.2.0.0/16"));
+        let configured =
+            [network("a", "br-b", "10.2.0.0/16"), network("b", "br-a", "10.1.0.0/16")];
+        let mut catalogue = catalogue(&configured);
+        let names = [a.name().clone(), b.name().clone()];
+        let differences = catalogue.insert_in_use([a.clone(), b.clone()]);
+        assert_eq!(differences, names.map(|network| InUse::Edited { network }));
+        assert!(catalogue.networks().eq([&a, &b]));
+    }
+
     #[test]
     fn networks_do_not_share_names_bridges_or_subnets() {
-        let network = |name: &str, interface: &str, subnet: &str| {
-            Network::from_json(&format!(
-                r#"{{"name": "{name}", "network_interface": "{interface}", "subnets": [{{"subnet": "{subnet}"}}]}}"#
-            ))
-            .unwrap()
-        };
         let mut catalogue = Catalogue::default();
         catalogue.insert(network("a", "br-a", "10.1.0.0/16")).unwrap();
         let errors = [

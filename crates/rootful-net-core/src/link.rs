@@ -26,6 +26,11 @@ pub struct Bridge {
 }
 
 impl Bridge {
+    /// All addresses with their prefix lengths, the link-local one among them.
+    pub fn all_addresses(&self) -> impl Iterator<Item = IpNet> + '_ {
+        with_link_local(&self.addresses, self.link_local())
+    }
+
     /// The bridge's one link-local address, made of its MAC address (RFC 4291, appendix A): the host asks
     /// for a container's MAC address with it as the sender. `None` without IPv6.
     pub fn link_local(&self) -> Option<Ipv6Addr> {
@@ -34,6 +39,16 @@ impl Bridge {
         let identifier = u64::from_be_bytes([a ^ 2, b, c, 0xff, 0xfe, d, e, f]);
         has_ipv6.then(|| Ipv6Addr::from_bits(0xfe80 << 112 | u128::from(identifier)))
     }
+}
+
+/// The addresses, and behind them the link-local one where there is one.
+pub fn with_link_local(
+    addresses: &[IpNet],
+    link_local: Option<Ipv6Addr>,
+) -> impl Iterator<Item = IpNet> + '_ {
+    let link_local = link_local
+        .map(|address| IpNet::new(address.into(), 64).expect("an IPv6 prefix can be 64 bits long"));
+    addresses.iter().copied().chain(link_local)
 }
 
 /// A veth pair: one end is a port of a bridge, the other is the container's interface.

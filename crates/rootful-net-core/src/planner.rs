@@ -7,13 +7,15 @@ mod bridge;
 mod detach;
 mod error;
 mod forward;
-mod rebuild;
+mod reconcile;
 mod tables;
 
 pub use attach::{AttachDecision, attach, attach_query};
 pub use detach::{detach, detach_query};
 pub use error::PlanError;
-pub use rebuild::{rebuild, start_up, start_up_query};
+pub use reconcile::{
+    Scope, is_link_intact, link_query, reconcile, reconcile_query, restore,
+};
 
 use crate::attachment::{Attachment, AttachmentId};
 use crate::catalogue::Catalogue;

@@ -12,7 +12,7 @@ use rootful_net_core::derivation::AddressKey;
 use rootful_net_core::ledger::{Leases, Ledger};
 use rootful_net_core::network::Network;
 use rootful_net_core::observed::{Link, LinkKind, Listener, Observed, Route, Sysctl};
-use rootful_net_core::planner::{self, AttachDecision, Change, PlanError, World};
+use rootful_net_core::planner::{self, AttachDecision, Change, PlanError, Scope, World};
 use rootful_net_core::policy::{Caller, Consent, Decision, Policy, Usage, authorize};
 use rootful_net_core::publish::{Port, Protocol};
 use rootful_net_core::request::{AttachRequest, OnConflict};
@@ -213,7 +213,7 @@ fn starting_up_releases_the_dead_and_removes_strays() {
     host.link("rnforeign", LinkKind::Veth, "somebody else's");
     host.link("docker0", LinkKind::Bridge, "");
     host.link("old0", LinkKind::Bridge, "rootful-net network old");
-    let change = planner::start_up(host.world(), &host.observed);
+    let change = planner::reconcile(host.world(), &host.observed, Scope::Everything);
     assert_eq!(change.released, [web.id().clone()]);
     expect_file!["../../../tests/golden/plans/start-up.txt"].assert_eq(&change.plan.to_string());
 }

@@ -3,7 +3,7 @@
 use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use rootful_net_core::link::InterfaceSetup;
+use rootful_net_core::link::{InterfaceSetup, with_link_local};
 use rootful_net_core::name::InterfaceName;
 use rootful_net_core::observed::Sysctl;
 use rtnetlink::packet_core::{NLM_F_CREATE, NLM_F_EXCL};
@@ -12,9 +12,7 @@ use rtnetlink::packet_route::route::RouteMessage;
 use rtnetlink::{LinkUnspec, RouteMessageBuilder};
 
 use crate::error::{KernelError, LinkAction, RequestError};
-use crate::links::{
-    add_address, failure, index, set, with_link_local, without_generated_addresses,
-};
+use crate::links::{add_address, failure, index, set, without_generated_addresses};
 use crate::namespace::Namespace;
 use crate::route_socket::{Batch, RouteSocket};
 use crate::sysctl;

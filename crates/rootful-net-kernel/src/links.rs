@@ -64,7 +64,7 @@ fn configure_bridge(
     let fails = |action| failure(action, &bridge.name);
     let properties = without_generated_addresses(properties).build();
     batch.add(set(properties), 0, fails(LinkAction::Configure));
-    for address in with_link_local(&bridge.addresses, bridge.link_local()) {
+    for address in bridge.all_addresses() {
         add_address(&mut batch, index, &bridge.name, address, address_flags);
     }
     batch.add(set(LinkUnspec::new_with_index(index).up().build()), 0, fails(LinkAction::BringUp));
@@ -232,16 +232,6 @@ fn address_message(index: u32, address: IpNet) -> AddressMessage {
             message
         }
     }
-}
-
-/// The addresses, and behind them the link-local one where there is one.
-pub(crate) fn with_link_local(
-    addresses: &[IpNet],
-    link_local: Option<Ipv6Addr>,
-) -> impl Iterator<Item = IpNet> + '_ {
-    let link_local = link_local
-        .map(|address| IpNet::new(address.into(), 64).expect("an IPv6 prefix can be 64 bits long"));
-    addresses.iter().copied().chain(link_local)
 }
 
 fn create(

@@ -1,10 +1,11 @@
 //! A netlink socket for questions that the kernel answers on the spot. It knows headers and
 //! acknowledgements; what the messages say is up to those who use it.
 
+use std::convert::Infallible;
 use std::io::{self, ErrorKind, IoSlice};
 
 use netlink_packet_core::{
-    NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NetlinkDeserializable, NetlinkHeader, NetlinkMessage,
+    NLM_F_ACK, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NetlinkDeserializable, NetlinkHeader, NetlinkMessage,
     NetlinkPayload, NetlinkSerializable,
 };
 use netlink_sys::{Socket, SocketAddr};
@@ -26,8 +27,39 @@ pub(crate) struct Exchange {
     sequence: u32,
 }
 
-/// One answer: the sequence number of the question, and what the kernel says to it.
-pub(crate) type Answer<M> = (u32, NetlinkPayload<M>);
+/// One answer: its header, with the sequence number of the question, and what the kernel says to it.
+pub(crate) type Answer<M> = (NetlinkHeader, NetlinkPayload<M>);
+
+/// A message that is written and read by those who send and receive it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct RawMessage {
+    /// The type in the message's header.
+    pub(crate) kind: u16,
+    /// What is behind the header.
+    pub(crate) payload: Vec<u8>,
+}
+
+impl NetlinkSerializable for RawMessage {
+    fn message_type(&self) -> u16 {
+        self.kind
+    }
+
+    fn buffer_len(&self) -> usize {
+        self.payload.len()
+    }
+
+    fn serialize(&self, buffer: &mut [u8]) {
+        buffer.copy_from_slice(&self.payload);
+    }
+}
+
+impl NetlinkDeserializable for RawMessage {
+    type Error = Infallible;
+
+    fn deserialize(header: &NetlinkHeader, payload: &[u8]) -> Result<Self, Infallible> {
+        Ok(Self { kind: header.message_type, payload: payload.to_vec() })
+    }
+}
 
 impl Exchange {
     /// Opens a socket of `protocol` in the current network namespace.
@@ -38,6 +70,13 @@ impl Exchange {
         // A refusal need not repeat what it refuses.
         socket.set_cap_ack(true)?;
         Ok(Self { socket, buffer: Vec::with_capacity(MAX_DATAGRAM), sequence: 0 })
+    }
+
+    /// The socket's address: what the kernel notes as the origin of what it is asked to do.
+    pub(crate) fn port(&self) -> io::Result<u32> {
+        let mut address = SocketAddr::new(0, 0);
+        self.socket.get_address(&mut address)?;
+        Ok(address.port_number())
     }
 
     /// Sends `parts` as one datagram of any length.
@@ -78,7 +117,8 @@ impl Exchange {
         }
     }
 
-    /// Asks for everything that `question` describes and hands it to `each`.
+    /// Asks for everything that `question` describes and hands it to `each`. A long answer goes on as it is
+    /// read.
     ///
     /// # Errors
     /// What the kernel says; `EINTR` where things changed so much meanwhile that something may be missing.
@@ -88,8 +128,10 @@ impl Exchange {
     {
         let sequence = self.ask(question, NLM_F_DUMP)?;
         let mut end = None;
-        self.receive(|(number, payload)| {
-            if number == sequence {
+        let mut interrupted = false;
+        self.receive(|(header, payload)| {
+            if header.sequence_number == sequence {
+                interrupted |= header.flags & NLM_F_DUMP_INTR != 0;
                 match payload {
                     NetlinkPayload::InnerMessage(message) => each(message),
                     NetlinkPayload::Done(done) => end = Some(outcome(done.code)),
@@ -98,10 +140,11 @@ impl Exchange {
                 }
             }
         })?;
-        end.unwrap_or_else(|| Err(malformed("no end of the answer")))
+        end.unwrap_or_else(|| Err(malformed("no end of the answer")))?;
+        if interrupted { Err(Errno::INTR.into()) } else { Ok(()) }
     }
 
-    /// Asks for one thing to be done or shown, and says how that went.
+    /// Asks for one thing to be done, and says how that went.
     ///
     /// # Errors
     /// What the kernel says.
@@ -109,16 +152,31 @@ impl Exchange {
     where
         M: NetlinkSerializable + NetlinkDeserializable,
     {
+        self.look_up(question).map(drop)
+    }
+
+    /// Asks for one thing to be shown; `None` where the kernel agrees and shows nothing.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub(crate) fn look_up<M>(&mut self, question: M) -> io::Result<Option<M>>
+    where
+        M: NetlinkSerializable + NetlinkDeserializable,
+    {
         let sequence = self.ask(question, NLM_F_ACK)?;
         let mut end = None;
-        self.receive(|(number, payload): Answer<M>| {
-            if let NetlinkPayload::Error(error) = payload
-                && number == sequence
-            {
-                end = Some(outcome(error.raw_code()));
+        let mut shown = None;
+        self.receive(|(header, payload): Answer<M>| {
+            if header.sequence_number == sequence {
+                match payload {
+                    NetlinkPayload::InnerMessage(message) => shown = Some(message),
+                    NetlinkPayload::Error(error) => end = Some(outcome(error.raw_code())),
+                    _ => {}
+                }
             }
         })?;
-        end.unwrap_or_else(|| Err(malformed("no acknowledgement")))
+        end.unwrap_or_else(|| Err(malformed("no acknowledgement")))?;
+        Ok(shown)
     }
 
     fn ask<M: NetlinkSerializable>(&mut self, question: M, flags: u16) -> io::Result<u32> {
@@ -146,7 +204,7 @@ fn parse<M: NetlinkDeserializable>(
         // Messages begin at multiples of 4 bytes, NLMSG_ALIGNTO.
         bytes = bytes.get(len.next_multiple_of(4)..).unwrap_or_default();
         let (header, payload) = message.into_parts();
-        each((header.sequence_number, payload));
+        each((header, payload));
     }
     Ok(())
 }

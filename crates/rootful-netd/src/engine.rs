@@ -2,6 +2,8 @@
 //! decide, the kernel crate act and the store remember; it decides nothing itself.
 
 mod change;
+mod in_use;
+mod leases;
 mod policy;
 mod start;
 
@@ -27,6 +29,7 @@ use crate::fair_queue::{FairQueue, Line};
 use crate::service::Objects;
 use crate::store::Store;
 
+use leases::LeaseFile;
 use policy::PolicyInForce;
 
 pub(crate) use policy::{Checked, Shown};
@@ -196,6 +199,7 @@ pub(crate) struct Engine {
     policy: PolicyInForce,
     key: AddressKey,
     ledger: Ledger,
+    lease_file: LeaseFile,
     objects: Objects,
     name_server: NameServer,
     handle: EngineHandle,

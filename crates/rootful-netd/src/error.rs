@@ -6,6 +6,8 @@ use rootful_net_core::policy::Denied;
 use rootful_net_dbus::Error;
 use rootful_net_kernel::NamespaceError;
 
+use crate::store::StoreError;
+
 /// An error's message with those of its causes.
 pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
@@ -23,6 +25,15 @@ pub(crate) fn internal(error: &dyn std::error::Error) -> Error {
     let error = chain(error);
     tracing::error!(error, "request failed");
     Error::Internal(error)
+}
+
+/// A request that is refused because what comes of it could not be recorded.
+pub(crate) fn unrecorded(error: &StoreError) -> Error {
+    let error = chain(error);
+    tracing::error!(error, "request refused: it cannot be recorded");
+    Error::Unavailable(format!(
+        "the attachment cannot be recorded, so it is not made: {error}; try again when an administrator has made room"
+    ))
 }
 
 pub(crate) fn plan_error(error: &PlanError) -> Error {

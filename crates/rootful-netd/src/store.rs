@@ -1,41 +1,28 @@
-//! What is kept on disk: the address key, the leases and one record an attachment. Files are written whole
-//! or not at all; what they mean is core's business.
+//! What is kept on disk: the address key, the leases, one record an attachment, the definitions of networks in
+//! use and the ruleset's mark. All but the key are sealed with a checksum; what they mean is core's business.
 
-use std::fs::{self, DirBuilder, File};
-use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+mod record;
+mod sealed;
+
+use std::fs::{self, DirBuilder};
+use std::io;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
-use rootful_net_core::attachment::{Attachment, AttachmentId};
+use rootful_net_core::attachment::AttachmentId;
 use rootful_net_core::derivation::AddressKey;
 use rootful_net_core::ledger::Leases;
+use rootful_net_core::name::NetworkName;
+use rootful_net_core::network::Network;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use crate::directories::{RUNTIME_DIR, STATE_DIR};
+use crate::error::chain;
+use sealed::Damage;
 
-/// How far an attachment has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum Phase {
-    /// Its plan is being carried out.
-    Pending,
-    /// Its plan is done.
-    Live,
-}
-
-/// What is recorded of an attachment.
-#[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct Record {
-    /// The version of the record's form.
-    version: u32,
-    /// How far it has come.
-    pub(crate) phase: Phase,
-    /// The attachment.
-    pub(crate) attachment: Attachment,
-}
-
-const RECORD_VERSION: u32 = 1;
+pub(crate) use record::{Phase, Record};
+pub(crate) use sealed::write_atomically;
 
 /// Says what cannot be kept or read.
 #[derive(Debug, thiserror::Error)]
@@ -46,10 +33,45 @@ pub(crate) struct StoreError {
     source: io::Error,
 }
 
+/// The leases as they are on disk.
+#[derive(Debug, Serialize, Deserialize)]
+struct LeaseFile {
+    version: u32,
+    leases: Leases,
+}
+
+const LEASE_FILE_VERSION: u32 = 1;
+
+/// What it means that a file is damaged, for the log.
+struct Loss {
+    what: &'static str,
+    consequence: &'static str,
+}
+
+const LOST_LEASES: Loss = Loss {
+    what: "damaged leases set aside",
+    consequence: "only what is attached keeps its address for certain; other names get the one that is derived for them, unless another name has it: import a backup with 'rootful-net lease import'",
+};
+
+const LOST_RECORD: Loss = Loss {
+    what: "damaged record set aside",
+    consequence: "one container is not attached any more: set it up again, or start it again",
+};
+
+const LOST_NETWORK: Loss = Loss {
+    what: "damaged definition of a network set aside",
+    consequence: "the network is what its file says now, also for containers that were attached before the file was changed: start those again",
+};
+
+const LOST_MARK: Loss =
+    Loss { what: "damaged mark of the ruleset set aside", consequence: "the ruleset is made anew" };
+
 /// The directories of the service.
 #[derive(Debug)]
 pub(crate) struct Store {
     attachment_dir: PathBuf,
+    network_dir: PathBuf,
+    mark_path: PathBuf,
     lease_path: PathBuf,
     key_path: PathBuf,
 }
@@ -58,20 +80,24 @@ impl Store {
     /// Opens the store, with directories that only root can look into.
     ///
     /// # Errors
-    /// A directory cannot be made.
+    /// A directory for what does not outlive a reboot cannot be made.
     pub(crate) fn open() -> Result<Self, StoreError> {
         Self::open_in(Path::new(RUNTIME_DIR), Path::new(STATE_DIR))
     }
 
     fn open_in(runtime_dir: &Path, state_dir: &Path) -> Result<Self, StoreError> {
         let attachment_dir = runtime_dir.join("attachments");
-        for path in [&attachment_dir, &state_dir.join("networks")] {
-            DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(|source| {
-                StoreError { action: "make directory", path: path.clone(), source }
-            })?;
+        let network_dir = runtime_dir.join("networks");
+        make_directory(&attachment_dir)?;
+        make_directory(&network_dir)?;
+        // What is there can be used, whatever cannot be written: whether there is a key decides.
+        if let Err(error) = make_directory(&state_dir.join("networks")) {
+            tracing::error!(error = chain(&error), "leases and networks cannot be kept");
         }
         Ok(Self {
             attachment_dir,
+            network_dir,
+            mark_path: runtime_dir.join("ruleset"),
             lease_path: state_dir.join("leases.json"),
             key_path: state_dir.join("address.key"),
         })
@@ -90,7 +116,12 @@ impl Store {
             Ok(bytes) => AddressKey::try_from(bytes.as_slice()).map_err(|error| StoreError {
                 action: "use",
                 path,
-                source: io::Error::new(io::ErrorKind::InvalidData, error),
+                source: io::Error::new(
+                    io::ErrorKind::InvalidData,
+                    format!(
+                        "{error}; put the key back from a backup, or remove the file: then another key is made, and names without a lease get other addresses than before"
+                    ),
+                ),
             }),
             Err(error) if error.kind() == io::ErrorKind::NotFound => self.make_key(),
             Err(source) => Err(StoreError { action: "read", path, source }),
@@ -102,53 +133,45 @@ impl Store {
         let mut bytes = Zeroizing::new([0; AddressKey::BYTES]);
         getrandom::fill(bytes.as_mut_slice()).map_err(|error| failed(error.into()))?;
         write_atomically(&self.key_path, bytes.as_slice(), 0o600).map_err(failed)?;
-        tracing::info!(path = %self.key_path.display(), "address key made");
+        let path = self.key_path.display();
+        if self.lease_path.exists() {
+            tracing::error!(
+                %path,
+                "the address key was missing and is made anew: names with a lease keep their address, others and all MAC addresses are not what they were; put the old key back from a backup before containers are started"
+            );
+        } else {
+            tracing::info!(%path, "address key made");
+        }
         Ok(AddressKey::from_bytes(*bytes))
     }
 
-    /// The leases; none where there is no file.
-    ///
-    /// # Errors
-    /// The file cannot be read or is not one of leases.
-    pub(crate) fn leases(&self) -> Result<Leases, StoreError> {
-        let path = || self.lease_path.clone();
-        match fs::read(&self.lease_path) {
-            Ok(text) => serde_json::from_slice(&text).map_err(|error| StoreError {
-                action: "use",
-                path: path(),
-                source: error.into(),
-            }),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Leases::default()),
-            Err(source) => Err(StoreError { action: "read", path: path(), source }),
-        }
+    /// The leases; none where there is no file. A damaged one is set aside, with a log record.
+    pub(crate) fn leases(&self) -> Leases {
+        let leases = read_or_set_aside(&self.lease_path, &LOST_LEASES, |content| {
+            let LeaseFile { version, leases } = parse_json(content)?;
+            check_version(version, LEASE_FILE_VERSION)?;
+            Ok(leases)
+        });
+        leases.unwrap_or_default()
     }
 
     /// Keeps the leases.
     ///
     /// # Errors
-    /// The file cannot be written.
+    /// The file cannot be written; it is as it was then.
     pub(crate) fn keep_leases(&self, leases: &Leases) -> Result<(), StoreError> {
-        let text = serde_json::to_vec(leases).expect("leases have a JSON form");
-        write_atomically(&self.lease_path, &text, 0o600).map_err(|source| StoreError {
-            action: "write",
-            path: self.lease_path.clone(),
-            source,
-        })
+        let file = LeaseFile { version: LEASE_FILE_VERSION, leases: leases.clone() };
+        let text = serde_json::to_vec(&file).expect("leases have a JSON form");
+        write(&self.lease_path, &text)
     }
 
-    /// Records an attachment.
+    /// Records an attachment, in the place of what was recorded of it.
     ///
     /// # Errors
-    /// The file cannot be written.
-    pub(crate) fn record(&self, attachment: &Attachment, phase: Phase) -> Result<(), StoreError> {
-        let record = Record { version: RECORD_VERSION, phase, attachment: attachment.clone() };
-        let text = serde_json::to_vec(&record).expect("records have a JSON form");
-        let path = self.record_path(attachment.id());
-        write_atomically(&path, &text, 0o600).map_err(|source| StoreError {
-            action: "write",
-            path,
-            source,
-        })
+    /// The file cannot be written; what was recorded is as it was then.
+    pub(crate) fn record(&self, record: &Record) -> Result<(), StoreError> {
+        let text = serde_json::to_vec(record).expect("records have a JSON form");
+        write(&self.record_path(record.attachment.id()), &text)
     }
 
     /// Forgets an attachment; it may be unrecorded already.
@@ -156,12 +179,7 @@ impl Store {
     /// # Errors
     /// The file cannot be removed.
     pub(crate) fn forget(&self, id: &AttachmentId) -> Result<(), StoreError> {
-        let path = self.record_path(id);
-        match fs::remove_file(&path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            Err(source) => Err(StoreError { action: "remove", path, source }),
-            Ok(()) => Ok(()),
-        }
+        remove(&self.record_path(id))
     }
 
     /// All records. A damaged one is set aside under another name, with a log record.
@@ -169,61 +187,148 @@ impl Store {
     /// # Errors
     /// The directory cannot be read.
     pub(crate) fn records(&self) -> Result<Vec<Record>, StoreError> {
-        let failed =
-            |source| StoreError { action: "read", path: self.attachment_dir.clone(), source };
-        let mut records = Vec::new();
-        for entry in fs::read_dir(&self.attachment_dir).map_err(failed)? {
-            let path = entry.map_err(failed)?.path();
-            if path.extension().is_none_or(|extension| extension != "json") {
-                continue;
-            }
-            match read_record(&path) {
-                Ok(record) => records.push(record),
-                Err(error) => {
-                    let aside = path.with_extension("damaged");
-                    let path = path.display();
-                    tracing::error!(%path, %error, "damaged record set aside");
-                    fs::rename(path.to_string(), aside).map_err(failed)?;
-                }
-            }
-        }
-        Ok(records)
+        let read = |path: &PathBuf| {
+            read_or_set_aside(path, &LOST_RECORD, |content| {
+                let record: Record = parse_json(content)?;
+                check_version(record.version(), Record::VERSION)?;
+                check_name(path, record.attachment.id().as_str())?;
+                Ok(record)
+            })
+        };
+        Ok(json_files(&self.attachment_dir)?.iter().filter_map(read).collect())
+    }
+
+    /// Keeps the definition of a network in use.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub(crate) fn keep_network(&self, network: &Network) -> Result<(), StoreError> {
+        write(&self.network_path(network.name()), network.to_json().as_bytes())
+    }
+
+    /// Forgets the definition of a network that is not in use any more; it may be unknown already.
+    ///
+    /// # Errors
+    /// The file cannot be removed.
+    pub(crate) fn forget_network(&self, name: &NetworkName) -> Result<(), StoreError> {
+        remove(&self.network_path(name))
+    }
+
+    /// The definitions of networks in use. A damaged one is set aside, with a log record.
+    ///
+    /// # Errors
+    /// The directory cannot be read.
+    pub(crate) fn kept_networks(&self) -> Result<Vec<Network>, StoreError> {
+        let read = |path: &PathBuf| {
+            read_or_set_aside(path, &LOST_NETWORK, |content| {
+                let network: Network = parse_json(content)?;
+                check_name(path, network.name().as_str())?;
+                Ok(network)
+            })
+        };
+        Ok(json_files(&self.network_dir)?.iter().filter_map(read).collect())
+    }
+
+    /// Keeps the mark of the ruleset: a text that is the engine's business.
+    ///
+    /// # Errors
+    /// The file cannot be written; it is as it was then.
+    pub(crate) fn keep_mark(&self, mark: &str) -> Result<(), StoreError> {
+        write(&self.mark_path, mark.as_bytes())
+    }
+
+    /// The mark of the ruleset, if there is one. A damaged one is set aside, with a log record.
+    pub(crate) fn mark(&self) -> Option<String> {
+        read_or_set_aside(&self.mark_path, &LOST_MARK, |content| {
+            String::from_utf8(content.to_vec()).map_err(|error| Damage::Content(error.to_string()))
+        })
     }
 
     fn record_path(&self, id: &AttachmentId) -> PathBuf {
         self.attachment_dir.join(format!("{id}.json"))
     }
-}
 
-fn read_record(path: &Path) -> anyhow::Result<Record> {
-    let record: Record = serde_json::from_slice(&fs::read(path)?)?;
-    let version = record.version;
-    anyhow::ensure!(version == RECORD_VERSION, "version {version} is unknown");
-    Ok(record)
-}
-
-/// Writes a file so that after a crash it has its old content or its new, never a part.
-///
-/// # Errors
-/// The directory cannot be written to.
-pub(crate) fn write_atomically(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
-    let directory = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
-    let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?.to_string_lossy();
-    let temporary = directory.join(format!(".{name}.new"));
-    let written = (|| {
-        let mut options = File::options();
-        options.write(true).create(true).truncate(true).mode(mode);
-        let mut file = options.open(&temporary)?;
-        file.write_all(content)?;
-        file.sync_all()?;
-        fs::rename(&temporary, path)?;
-        File::open(directory)?.sync_all()
-    })();
-    if written.is_err() {
-        // The error that matters is the first; what is left of the attempt is harmless.
-        let _ = fs::remove_file(&temporary);
+    fn network_path(&self, name: &NetworkName) -> PathBuf {
+        self.network_dir.join(format!("{name}.json"))
     }
-    written
+}
+
+fn make_directory(path: &Path) -> Result<(), StoreError> {
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
+    made.map_err(|source| StoreError { action: "make directory", path: path.to_owned(), source })
+}
+
+/// The files of a directory whose names end in `.json`.
+fn json_files(directory: &Path) -> Result<Vec<PathBuf>, StoreError> {
+    let failed = |source| StoreError { action: "read", path: directory.to_owned(), source };
+    let mut paths = Vec::new();
+    for entry in fs::read_dir(directory).map_err(failed)? {
+        let path = entry.map_err(failed)?.path();
+        if path.extension().is_some_and(|extension| extension == "json") {
+            paths.push(path);
+        }
+    }
+    paths.sort();
+    Ok(paths)
+}
+
+fn write(path: &Path, content: &[u8]) -> Result<(), StoreError> {
+    let written = sealed::write(path, content);
+    written.map_err(|source| StoreError { action: "write", path: path.to_owned(), source })
+}
+
+fn remove(path: &Path) -> Result<(), StoreError> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(source) => Err(StoreError { action: "remove", path: path.to_owned(), source }),
+        Ok(()) => Ok(()),
+    }
+}
+
+fn read_or_set_aside<T>(
+    path: &Path,
+    loss: &Loss,
+    parse: impl FnOnce(&[u8]) -> Result<T, Damage>,
+) -> Option<T> {
+    let damage = match sealed::read(path) {
+        Ok(None) => return None,
+        Ok(Some(content)) => match parse(&content) {
+            Ok(value) => return Some(value),
+            Err(damage) => damage,
+        },
+        Err(damage) => damage,
+    };
+    let kept_as = match sealed::set_aside(path) {
+        Ok(Some(aside)) => aside.display().to_string(),
+        Ok(None) => format!(
+            "{}, until it is written anew: {} damaged ones are kept already, remove some",
+            path.display(),
+            sealed::MAX_SET_ASIDE
+        ),
+        Err(error) => format!("{}, until it is written anew: {error}", path.display()),
+    };
+    let (path, error, consequence) = (path.display(), chain(&damage), loss.consequence);
+    tracing::error!(%path, kept_as, error, consequence, "{}", loss.what);
+    None
+}
+
+fn parse_json<T: for<'a> Deserialize<'a>>(content: &[u8]) -> Result<T, Damage> {
+    serde_json::from_slice(content).map_err(|error| Damage::Content(error.to_string()))
+}
+
+fn check_version(found: u32, accepted: u32) -> Result<(), Damage> {
+    if found == accepted {
+        return Ok(());
+    }
+    Err(Damage::Content(format!("version {found} is unknown (accepted: {accepted})")))
+}
+
+/// Whether the file is named for what it holds.
+fn check_name(path: &Path, name: &str) -> Result<(), Damage> {
+    if path.file_stem().is_some_and(|stem| stem == name) {
+        return Ok(());
+    }
+    Err(Damage::Content(format!("it is about \"{name}\"")))
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use crate::link::{Bridge, Hairpin};
 use crate::mac::MacAddress;
 use crate::name::NetworkName;
 use crate::network::Network;
-use crate::observed::{LinkKind, Observed, Sysctl};
+use crate::observed::{Link, LinkKind, Observed, Sysctl};
 use crate::plan::Step;
 
 const ALIAS_PREFIX: &str = "rootful-net network ";
@@ -21,9 +21,10 @@ pub(super) fn alias(network: &NetworkName) -> String {
     format!("{ALIAS_PREFIX}{network}")
 }
 
-/// Whether the `ifalias` is one of a bridge of rootful-net.
-pub(super) fn is_own_alias(alias: Option<&str>) -> bool {
-    alias.is_some_and(|alias| alias.starts_with(ALIAS_PREFIX))
+/// Whether the link is a bridge that rootful-net made.
+pub(super) fn is_own(link: &Link) -> bool {
+    let alias = link.alias.as_deref();
+    link.kind == LinkKind::Bridge && alias.is_some_and(|alias| alias.starts_with(ALIAS_PREFIX))
 }
 
 pub(super) fn mac(world: World<'_>, network: &NetworkName) -> MacAddress {
@@ -57,7 +58,7 @@ pub(super) fn steps(
         let sysctls = own_sysctls(network).into_iter().map(set);
         return Ok([Step::CreateBridge(wanted)].into_iter().chain(sysctls).collect());
     };
-    if link.kind != LinkKind::Bridge || !is_own_alias(link.alias.as_deref()) {
+    if !is_own(link) {
         let (network, link) = (network.name().clone(), wanted.name);
         return Err(PlanError::BridgeTaken { network, link });
     }
@@ -88,7 +89,7 @@ fn check_routes(observed: &Observed, network: &Network) -> Result<(), PlanError>
 ///
 /// `route_localnet` lets the host reach published ports through 127.0.0.1. The host must not take router
 /// advertisements from containers.
-fn own_sysctls(network: &Network) -> Vec<(Sysctl, &'static str)> {
+pub(super) fn own_sysctls(network: &Network) -> Vec<(Sysctl, &'static str)> {
     let bridge = network.interface();
     let mut sysctls = vec![(Sysctl::ipv4_link(bridge, "route_localnet"), "1")];
     if network.ipv6_enabled() {
@@ -143,6 +144,6 @@ pub(super) fn forwarding_steps(observed: &Observed, networks: &[&Network]) -> Ve
     steps
 }
 
-fn set((sysctl, value): (Sysctl, &str)) -> Step {
+pub(super) fn set((sysctl, value): (Sysctl, &str)) -> Step {
     Step::SetSysctl { sysctl, value: value.to_owned() }
 }

@@ -9,11 +9,19 @@ use crate::network::Network;
 use crate::observed::Observed;
 use crate::plan::Step;
 use crate::ruleset::{
-    Change, Element, TableName, Transaction, attachment_elements, bridge_elements, guard_elements,
-    guard_table, inet_table, network_elements, port_element,
+    Change, Element, Family, Table, TableName, Transaction, attachment_elements, bridge_elements,
+    guard_elements, guard_table, inet_table, network_elements, port_element,
 };
 
-const TABLES: [TableName; 2] = [TableName::INET, TableName::BRIDGE];
+pub(super) const TABLES: [TableName; 2] = [TableName::INET, TableName::BRIDGE];
+
+/// The fixed part of a table.
+pub(super) fn fixed(name: TableName) -> Table {
+    match name.family {
+        Family::Inet => inet_table(),
+        Family::Bridge => guard_table(),
+    }
+}
 
 /// Whether both tables are there.
 pub(super) fn are_there(observed: &Observed) -> bool {
@@ -53,7 +61,7 @@ pub(super) fn anew<'a>(
     let networks = networks.into_iter().filter_map(|name| world.catalogue.get(name));
     let elements = networks.flat_map(|network| of_network(world, network));
     let elements = elements.chain(attachments.into_iter().flat_map(of_attachment));
-    let tables = [inet_table(), guard_table()].map(Change::ReplaceTable);
+    let tables = TABLES.map(|name| Change::ReplaceTable(fixed(name)));
     tables.into_iter().chain(elements.map(Change::AddElement)).collect()
 }
 

@@ -7,14 +7,14 @@ use rootful_net_core::catalogue::Catalogue;
 use rootful_net_core::dns;
 use rootful_net_core::observed::{Observed, Query};
 use rootful_net_core::plan::Step;
-use rootful_net_core::planner::{self, AttachDecision, Change};
+use rootful_net_core::planner::{self, AttachDecision, Change, Scope};
 use rootful_net_core::policy::{self, Consent, Decision};
 use rootful_net_dbus::{Error, Result};
 use rootful_net_kernel::Namespace;
 
 use super::{Attach, Attached, Engine, Selection};
-use crate::error::{chain, denied, internal, plan_error};
-use crate::store::Phase;
+use crate::error::{chain, denied, internal, plan_error, unrecorded};
+use crate::store::Record;
 
 impl Engine {
     /// Attaches; answers, and says what remains to be done after the answer.
@@ -90,13 +90,21 @@ impl Engine {
     async fn carry_out(&mut self, change: &Change, namespace: &Namespace) -> Result<Attachment> {
         let attachment = change.attached.clone().expect("to attach makes an attachment");
         let previous = self.ledger.get(attachment.id()).cloned();
-        self.store.record(&attachment, Phase::Pending).map_err(|error| internal(&error))?;
+        let pending = Record::pending(attachment.clone(), previous.clone());
+        let recorded = self.keep_networks(&attachment).and_then(|()| {
+            self.store.record(&pending).map_err(|error| unrecorded(&error))
+        });
+        if let Err(error) = recorded {
+            self.forget_networks(&attachment);
+            return Err(error);
+        }
         let carried_out = tokio::task::block_in_place(|| {
             self.kernel.carry_out(&change.plan.steps, Some(namespace))
         });
         if let Err(error) = carried_out {
-            let restored = match &previous {
-                Some(previous) => self.store.record(previous, Phase::Live),
+            self.forget_networks(&attachment);
+            let restored = match previous {
+                Some(previous) => self.store.record(&Record::live(previous)),
                 None => self.store.forget(attachment.id()),
             };
             if let Err(error) = restored {
@@ -105,13 +113,14 @@ impl Engine {
             return Err(internal(&error));
         }
         self.ledger.insert(attachment.clone());
-        if let Err(error) = self.store.record(&attachment, Phase::Live) {
+        if let Some(previous) = &previous {
+            self.forget_networks(previous);
+        }
+        if let Err(error) = self.store.record(&Record::live(attachment.clone())) {
             // The record stays pending: a restart would take the attachment for unfinished.
             tracing::error!(error = chain(&error), "cannot record that the attachment is live");
         }
-        if let Err(error) = self.store.keep_leases(self.ledger.leases()) {
-            tracing::error!(error = chain(&error), "cannot keep the leases");
-        }
+        self.keep_leases();
         self.objects.publish(&attachment);
         Ok(attachment)
     }
@@ -193,7 +202,9 @@ impl Engine {
         if let Err(error) = carried_out {
             // Somebody else changed the ruleset: make it anew without the attachment.
             tracing::warn!(error = chain(&error), "the ruleset is not what it was; making it anew");
-            let plan = planner::rebuild(self.world(), &observed);
+            let query = planner::reconcile_query(self.world(), Scope::Everything);
+            let observed = self.observe(&query, None)?;
+            let plan = planner::reconcile(self.world(), &observed, Scope::Everything).plan;
             let rebuilt = tokio::task::block_in_place(|| self.kernel.carry_out(&plan.steps, None));
             if let Err(error) = rebuilt {
                 self.ledger.insert(attachment);
@@ -203,6 +214,7 @@ impl Engine {
         if let Err(error) = self.store.forget(id) {
             tracing::error!(error = chain(&error), "cannot remove the record");
         }
+        self.forget_networks(&attachment);
         self.objects.withdraw(id);
         Ok((attachment, change.plan.afterwards))
     }

@@ -2,11 +2,11 @@
 
 use anyhow::Context as _;
 use rootful_net_core::ledger::Ledger;
-use rootful_net_core::planner::{self, Change};
+use rootful_net_core::planner::{self, Change, Scope};
 use rootful_net_kernel::Kernel;
 use zbus::Connection;
 
-use super::{Engine, EngineHandle, PolicyInForce};
+use super::{Engine, EngineHandle, LeaseFile, PolicyInForce, in_use};
 use crate::authority::Authority;
 use crate::dns::NameServer;
 use crate::networks;
@@ -29,9 +29,11 @@ pub(crate) async fn start(
     if let Err(error) = networks::ensure_default(&mut catalogue, &mut kernel, &key) {
         tracing::error!(error = crate::error::chain(&error), "there is no default network");
     }
-    let mut ledger = Ledger::new(store.leases()?);
+    let mut ledger = Ledger::new(store.leases());
+    let records = store.records()?;
+    in_use::take_up(&store, &mut catalogue, &records)?;
     let (live, pending): (Vec<Record>, Vec<Record>) =
-        store.records()?.into_iter().partition(|record| record.phase == Phase::Live);
+        records.into_iter().partition(|record| record.phase == Phase::Live);
     live.into_iter().for_each(|record| ledger.insert(record.attachment));
     for record in &pending {
         // Nobody was told that it is attached: its links are strays, its elements are left out of the
@@ -50,6 +52,7 @@ pub(crate) async fn start(
         policy,
         key,
         ledger,
+        lease_file: LeaseFile::default(),
         objects,
         name_server,
         handle: handle.clone(),
@@ -64,13 +67,14 @@ pub(crate) async fn start(
 
 impl Engine {
     async fn reconcile(&mut self) -> anyhow::Result<()> {
-        let observed = self.observe(&planner::start_up_query(), None)?;
-        let Change { plan, released, .. } = planner::start_up(self.world(), &observed);
+        let observed = self.observe(&planner::reconcile_query(self.world(), Scope::Everything), None)?;
+        let Change { plan, released, .. } = planner::reconcile(self.world(), &observed, Scope::Everything);
         self.kernel.carry_out(&plan.steps, None).context("cannot restore the ruleset")?;
         for id in released {
             if let Some(attachment) = self.ledger.remove(&id) {
                 let name = attachment.name().as_str();
                 tracing::info!(%id, owner = attachment.owner(), name, "container is gone");
+                self.forget_networks(&attachment);
             }
             self.store.forget(&id)?;
         }

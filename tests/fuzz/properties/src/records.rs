@@ -8,7 +8,7 @@ use rootful_net_core::ledger::{AddressOrigin, Leases, Ledger};
 use rootful_net_core::network::Network;
 use rootful_net_core::observed::Observed;
 use rootful_net_core::plan::Plan;
-use rootful_net_core::planner::{self, World};
+use rootful_net_core::planner::{self, Scope, World};
 use rootful_net_core::ruleset::TableName;
 
 const NETWORK: &str = r#"{"name": "rootful0", "network_interface": "rootful0", "ipv6_enabled": true,
@@ -58,11 +58,16 @@ fn check_attachment(attachment: &Attachment) {
     assert_eq!(ledger.of_namespace(attachment.namespace()), Some(attachment));
     let observed = Observed { tables: [TableName::INET].into(), ..Observed::default() };
     let world = World { catalogue: &catalogue, ledger: &ledger, key: &key };
-    check_plan(&planner::rebuild(world, &observed));
     check_plan(&planner::detach(world, &observed, attachment).plan);
-    let start = planner::start_up(world, &observed);
+    let start = planner::reconcile(world, &observed, Scope::Everything);
+    check_plan(&start.plan);
     let links = attachment.interfaces().len();
     assert_eq!(start.released.len(), usize::from(links > 0), "links that are not there");
+    for interface in attachment.interfaces() {
+        let link = interface.veth.host_link.as_str();
+        assert!(!planner::is_link_intact(world, &observed, link), "{link} is not there");
+    }
+    check_plan(&Plan { steps: planner::restore(attachment, attachment), ..Plan::default() });
 
     assert_eq!(ledger.remove(attachment.id()).as_ref(), Some(attachment));
     assert!(ledger.is_empty());

@@ -1,0 +1,91 @@
+//! The leases as the engine has them: kept on disk after every change of them, and written later where the disk
+//! does not take them now.
+
+use std::time::{Duration, Instant};
+
+use super::Engine;
+use crate::error::chain;
+
+/// How often it is told that the leases cannot be written.
+const TOLD_EVERY: Duration = Duration::from_secs(60);
+
+/// Whether the leases on disk are those of the ledger.
+#[derive(Debug, Default)]
+pub(super) struct LeaseFile {
+    /// Since when they are not, and when that was told last.
+    unwritten: Option<Unwritten>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Unwritten {
+    since: Instant,
+    told: Instant,
+}
+
+impl LeaseFile {
+    /// Whether the leases wait for a disk that takes them.
+    pub(super) fn is_unwritten(&self) -> bool {
+        self.unwritten.is_some()
+    }
+
+    /// Notes that they could not be written; answers whether that is to be told.
+    fn failed(&mut self, now: Instant) -> bool {
+        match &mut self.unwritten {
+            None => {
+                self.unwritten = Some(Unwritten { since: now, told: now });
+                true
+            }
+            Some(unwritten) if now.duration_since(unwritten.told) >= TOLD_EVERY => {
+                unwritten.told = now;
+                true
+            }
+            Some(_) => false,
+        }
+    }
+
+    /// Notes that they are written; answers how long they were not.
+    fn written(&mut self, now: Instant) -> Option<Duration> {
+        self.unwritten.take().map(|unwritten| now.duration_since(unwritten.since))
+    }
+}
+
+impl Engine {
+    /// Keeps the leases on disk. Where that fails, what is attached stays so, and they are to be kept again
+    /// later: the log says so, once a minute.
+    pub(super) fn keep_leases(&mut self) {
+        let now = Instant::now();
+        match self.store.keep_leases(self.ledger.leases()) {
+            Ok(()) => {
+                if let Some(elapsed) = self.lease_file.written(now) {
+                    tracing::info!(seconds = elapsed.as_secs(), "leases are kept again");
+                }
+            }
+            Err(error) => {
+                if self.lease_file.failed(now) {
+                    tracing::error!(
+                        error = chain(&error),
+                        "cannot keep the leases: a name whose container ends now may get another address after the next start of the service; make room for them"
+                    );
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_disk_that_stays_full_is_told_once_a_minute() {
+        let mut file = LeaseFile::default();
+        let start = Instant::now();
+        let after = |seconds| start + Duration::from_secs(seconds);
+        assert_eq!(file.written(start), None);
+        let told: Vec<_> = (0..=120).filter(|seconds| file.failed(after(*seconds))).collect();
+        assert_eq!(told, [0, 60, 120]);
+        assert_eq!(file.written(after(150)), Some(Duration::from_secs(150)));
+        assert_eq!(file.written(after(151)), None);
+        assert!(file.failed(after(152)));
+    }
+}
