@@ -6,7 +6,9 @@ mod attaching;
 mod bridged;
 mod bridges;
 mod conntrack;
+mod contents;
 mod daemon;
+mod daemon_clients;
 mod daemon_conflicts;
 mod daemon_contract;
 mod daemon_namespaces;
@@ -24,6 +26,7 @@ mod links;
 mod listeners;
 mod namespace;
 mod observe;
+mod reservations;
 mod ruleset;
 
 use std::process::ExitCode;
@@ -34,6 +37,8 @@ fn main() -> ExitCode {
         abuse_policy::TESTS,
         bridges::TESTS,
         conntrack::TESTS,
+        contents::TESTS,
+        daemon_clients::TESTS,
         daemon_conflicts::TESTS,
         daemon_contract::TESTS,
         daemon_namespaces::TESTS,
@@ -50,6 +55,7 @@ fn main() -> ExitCode {
         listeners::TESTS,
         namespace::TESTS,
         observe::TESTS,
+        reservations::TESTS,
         ruleset::TESTS,
     ];
     rootful_net_tests::run_available(tests.concat(), &daemon_traffic::unavailable())

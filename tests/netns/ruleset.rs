@@ -26,7 +26,7 @@ pub(crate) const TESTS: &[Test] = &[
 ];
 
 /// Runs `nft` with `input` and returns what it prints.
-fn nft(arguments: &[&str], input: &str) -> Result<String> {
+pub(crate) fn nft(arguments: &[&str], input: &str) -> Result<String> {
     let mut nft = Command::new("nft");
     nft.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = nft.spawn().context("start nft")?;
@@ -37,7 +37,7 @@ fn nft(arguments: &[&str], input: &str) -> Result<String> {
     Ok(String::from_utf8(output.stdout)?)
 }
 
-fn listing() -> Result<String> {
+pub(crate) fn listing() -> Result<String> {
     nft(&["list", "ruleset"], "")
 }
 
@@ -99,7 +99,7 @@ fn option(kind: NeighbourOption) -> Result<Value> {
 }
 
 /// Elements in every set and map.
-fn elements() -> Result<Vec<Element>> {
+pub(crate) fn elements() -> Result<Vec<Element>> {
     Ok(vec![
         element("publish4_address", &["192.0.2.1", "tcp", "8080"], &["10.87.0.2", "80"])?,
         element("publish4_address", &["127.0.0.1", "udp", "65535"], &["10.87.255.254", "1"])?,
@@ -136,11 +136,11 @@ fn fresh_table() -> Transaction {
     Transaction::new(vec![Change::ReplaceTable(inet_table())])
 }
 
-fn fresh_tables() -> Transaction {
+pub(crate) fn fresh_tables() -> Transaction {
     Transaction::new([inet_table(), guard_table()].map(Change::ReplaceTable).into())
 }
 
-fn additions(elements: impl IntoIterator<Item = Element>) -> Transaction {
+pub(crate) fn additions(elements: impl IntoIterator<Item = Element>) -> Transaction {
     elements.into_iter().map(Change::AddElement).collect()
 }
 
@@ -148,7 +148,7 @@ fn deletions(elements: impl IntoIterator<Item = Element>) -> Transaction {
     elements.into_iter().map(Change::DeleteElement).collect()
 }
 
-fn everything() -> Result<Transaction> {
+pub(crate) fn everything() -> Result<Transaction> {
     let elements = elements()?.into_iter().map(Change::AddElement);
     let tables = [inet_table(), guard_table()].map(Change::ReplaceTable);
     Ok(tables.into_iter().chain(elements).collect())

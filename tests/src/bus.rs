@@ -4,6 +4,10 @@ use std::fs::File;
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::Stdio;
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
 
 use crate::process::Process;
 
@@ -28,9 +32,15 @@ const CONFIGURATION: &str = r#"<busconfig>
            send_interface="org.freedesktop.DBus.Introspectable"/>
     <allow send_destination="org.freedesktop.DBus" send_interface="org.freedesktop.DBus.Properties"/>
   </policy>
+  <policy user="root">
+    <allow send_destination="org.freedesktop.DBus" send_interface="org.freedesktop.DBus.Monitoring"/>
+  </policy>
   <include>POLICY</include>
 </busconfig>
 "#;
+
+/// How long a message is waited for.
+const DEADLINE: Duration = Duration::from_secs(20);
 
 /// A running bus; it ends when this is dropped.
 #[derive(Debug)]
@@ -60,5 +70,49 @@ impl Bus {
         BufReader::new(process.take_stdout()?).read_line(&mut address)?;
         anyhow::ensure!(!address.is_empty(), "the bus does not start");
         Ok(Self { _process: process })
+    }
+}
+
+/// Sees what is sent over the bus, each message once the bus has passed it on.
+#[derive(Debug)]
+pub struct Monitor {
+    _process: Process,
+    lines: Receiver<String>,
+}
+
+impl Monitor {
+    /// Begins to watch for calls of the service and for errors.
+    ///
+    /// # Errors
+    /// Where there is no bus.
+    pub fn start() -> anyhow::Result<Self> {
+        let mut process = Process::start("dbus-monitor", |command| {
+            let rules = ["type=method_call,interface=io.rootful_net1.Manager", "type=error"];
+            command.arg("--system").args(rules).stdout(Stdio::piped());
+        })?;
+        let output = BufReader::new(process.take_stdout()?);
+        let (sender, lines) = channel();
+        std::thread::spawn(move || {
+            output.lines().map_while(Result::ok).try_for_each(|line| sender.send(line))
+        });
+        let monitor = Self { _process: process, lines };
+        // From then on it is no connection like others.
+        monitor.wait_for("member=NameLost")?;
+        Ok(monitor)
+    }
+
+    /// Waits for a message in whose description `text` is.
+    ///
+    /// # Errors
+    /// Where there is none within 20 s.
+    pub fn wait_for(&self, text: &str) -> anyhow::Result<()> {
+        let end = Instant::now() + DEADLINE;
+        loop {
+            let left = end.saturating_duration_since(Instant::now());
+            let line = self.lines.recv_timeout(left);
+            if line.with_context(|| format!("no message with {text}"))?.contains(text) {
+                return Ok(());
+            }
+        }
     }
 }

@@ -84,6 +84,11 @@ impl Daemon {
         self.process.signal(signal)
     }
 
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
     /// How much memory it has, in KiB.
     ///
     /// # Errors

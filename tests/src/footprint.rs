@@ -9,8 +9,10 @@ use anyhow::{Context as _, ensure};
 use serde_json::Value;
 
 use crate::namespace::{run, run_json};
+use crate::sealed;
 
 const RECORD_DIR: &str = "/run/rootful-net/attachments";
+const NETWORK_DIR: &str = "/run/rootful-net/networks";
 const LEASE_PATH: &str = "/var/lib/rootful-net/leases.json";
 
 /// What is there.
@@ -22,7 +24,9 @@ pub struct Footprint {
     pub ruleset: String,
     /// The records of attachments by file name.
     pub records: BTreeMap<String, String>,
-    /// The leases.
+    /// The kept definitions of networks in use by file name.
+    pub networks: BTreeMap<String, String>,
+    /// The leases, a JSON array.
     pub leases: String,
 }
 
@@ -43,7 +47,8 @@ impl Footprint {
         Ok(Self {
             links,
             ruleset: in_order(&run("nft list ruleset")?),
-            records: records()?,
+            records: files(RECORD_DIR)?,
+            networks: files(NETWORK_DIR)?,
             leases: leases()?,
         })
     }
@@ -58,6 +63,7 @@ impl Footprint {
         ensure!(links.is_empty(), "links are left: {links:?}");
         ensure!(self.ruleset.is_empty(), "rules are left: {}", self.ruleset);
         ensure!(self.records.is_empty(), "records are left: {:?}", self.records);
+        ensure!(self.networks.is_empty(), "networks are left: {:?}", self.networks);
         Ok(())
     }
 }
@@ -87,22 +93,25 @@ fn describe(link: &Value) -> String {
     format!("{kind} {} {}", properties.join(" "), addresses.join(" "))
 }
 
-fn records() -> anyhow::Result<BTreeMap<String, String>> {
-    let mut records = BTreeMap::new();
-    if !Path::new(RECORD_DIR).exists() {
-        return Ok(records);
+fn files(directory: &str) -> anyhow::Result<BTreeMap<String, String>> {
+    let mut files = BTreeMap::new();
+    if !Path::new(directory).exists() {
+        return Ok(files);
     }
-    for entry in fs::read_dir(RECORD_DIR)? {
+    for entry in fs::read_dir(directory)? {
         let entry = entry?;
         let name = entry.file_name().to_string_lossy().into_owned();
-        records.insert(name, fs::read_to_string(entry.path())?);
+        files.insert(name, fs::read_to_string(entry.path())?);
     }
-    Ok(records)
+    Ok(files)
 }
 
 fn leases() -> anyhow::Result<String> {
     match Path::new(LEASE_PATH).exists() {
-        true => Ok(fs::read_to_string(LEASE_PATH)?),
+        true => {
+            let file: Value = serde_json::from_str(&sealed::read(LEASE_PATH)?)?;
+            Ok(file["leases"].to_string())
+        }
         false => Ok(String::new()),
     }
 }

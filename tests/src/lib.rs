@@ -14,6 +14,7 @@ pub mod packet;
 pub mod process;
 mod runner;
 pub mod sandbox;
+pub mod sealed;
 pub mod traffic;
 pub mod user;
 

@@ -59,9 +59,7 @@ pub enum ServiceError {
         reason: String,
     },
     /// There was no answer within the connection's deadline.
-    #[error(
-        "the rootful-net service did not answer in time; see 'systemctl status rootful-netd'"
-    )]
+    #[error("the rootful-net service did not answer in time; see 'systemctl status rootful-netd'")]
     TimedOut,
     /// The service failed.
     #[error("{message}; see 'journalctl -u rootful-netd'")]

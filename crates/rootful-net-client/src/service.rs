@@ -99,8 +99,7 @@ impl Service {
     }
 
     async fn conflict(&self, asked: &AttachMessage, message: String) -> ServiceError {
-        let refused =
-            |message| ServiceError::Refused { refusal: Refusal::Conflict, message };
+        let refused = |message| ServiceError::Refused { refusal: Refusal::Conflict, message };
         let Ok((request, _)) = asked.parse() else {
             return refused(message);
         };
@@ -175,7 +174,8 @@ impl Service {
     pub async fn attachments(
         &self,
     ) -> Result<Vec<(OwnedObjectPath, AttachmentProperties)>, ServiceError> {
-        let mut attachments = self.call(async || objects::attachments(&self.connection).await).await?;
+        let mut attachments =
+            self.call(async || objects::attachments(&self.connection).await).await?;
         attachments.sort_by(|(_, a), (_, b)| (&a.name, a.owner).cmp(&(&b.name, b.owner)));
         Ok(attachments)
     }

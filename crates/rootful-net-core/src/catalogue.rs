@@ -275,8 +275,7 @@ mod tests {
     #[test]
     fn networks_in_use_can_have_changed_places() {
         let (a, b) = (network("a", "br-a", "10.1.0.0/16"), network("b", "br-b", "10.2.0.0/16"));
-        let configured =
-            [network("a", "br-b", "10.2.0.0/16"), network("b", "br-a", "10.1.0.0/16")];
+        let configured = [network("a", "br-b", "10.2.0.0/16"), network("b", "br-a", "10.1.0.0/16")];
         let mut catalogue = catalogue(&configured);
         let names = [a.name().clone(), b.name().clone()];
         let differences = catalogue.insert_in_use([a.clone(), b.clone()]);

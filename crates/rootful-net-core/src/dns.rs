@@ -5,7 +5,7 @@ mod files;
 mod names;
 mod records;
 
-pub use files::{SEARCH_DOMAIN, foreign_resolv_conf, hosts, resolv_conf, servers_beyond_host};
+pub use files::{Resolver, ResolverNetwork, SEARCH_DOMAIN, hosts};
 pub use names::unserved;
 pub use records::{PID_FILE, records};
 

@@ -4,13 +4,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use serde::{Deserialize, Serialize};
-
 use crate::attachment::{Attachment, AttachmentId, Forward, Holder, NamespaceId};
 use crate::mac::MacAddress;
 use crate::name::{Alias, InterfaceName, NetworkName};
 use crate::policy::{Amounts, Usage};
 use crate::publish::{HostAddress, Port, Protocol};
+
+mod import;
+mod leases;
+
+pub use import::{LeaseProblem, SkippedLease};
+pub use leases::{AddressOrigin, Lease, Leases, UnknownOrigin};
 
 /// The most leases of one user that outlast their attachments: eight for each container of a user who has as
 /// many as the shipped policy grants.
@@ -240,123 +244,5 @@ impl Ledger {
     /// The leases.
     pub fn leases(&self) -> &Leases {
         &self.leases
-    }
-}
-
-/// Which name has which address, kept after the attachment is gone so that the same name finds the same
-/// address again whatever starts first.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(from = "Vec<Lease>", into = "Vec<Lease>")]
-pub struct Leases {
-    by_address: BTreeMap<(NetworkName, IpAddr), Lease>,
-    by_holder: BTreeMap<Holder, BTreeSet<(NetworkName, IpAddr)>>,
-    last_use: u64,
-}
-
-/// Where an address comes from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum AddressOrigin {
-    /// Derived from the container's name; the name gets it again.
-    Derived,
-    /// Asked for; reserved for the name, which gets it again when it asks for it again.
-    Requested,
-}
-
-/// One lease.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Lease {
-    /// The network.
-    pub network: NetworkName,
-    /// The address.
-    pub address: IpAddr,
-    /// Whose it is.
-    #[serde(flatten)]
-    pub holder: Holder,
-    /// Whether the address was derived or asked for.
-    pub origin: AddressOrigin,
-    /// When it was used last, as a number that grows with every use of any lease.
-    pub used: u64,
-}
-
-impl Leases {
-    /// Enters or renews a lease.
-    pub fn renew(
-        &mut self,
-        network: &NetworkName,
-        address: IpAddr,
-        holder: Holder,
-        origin: AddressOrigin,
-    ) {
-        // What is read from disk can have any number.
-        self.last_use = self.last_use.saturating_add(1);
-        let network = network.clone();
-        self.insert(Lease { network, address, holder, origin, used: self.last_use });
-    }
-
-    fn insert(&mut self, lease: Lease) {
-        let key = (lease.network.clone(), lease.address);
-        self.last_use = self.last_use.max(lease.used);
-        self.by_holder.entry(lease.holder.clone()).or_default().insert(key.clone());
-        let new_holder = lease.holder.clone();
-        let Some(old) = self.by_address.insert(key.clone(), lease) else { return };
-        if old.holder != new_holder
-            && let Some(addresses) = self.by_holder.get_mut(&old.holder)
-        {
-            addresses.remove(&key);
-            if addresses.is_empty() {
-                self.by_holder.remove(&old.holder);
-            }
-        }
-    }
-
-    /// The lease of the address.
-    pub fn get(&self, network: &NetworkName, address: IpAddr) -> Option<&Lease> {
-        self.by_address.get(&(network.clone(), address))
-    }
-
-    /// The leases of one holder.
-    pub fn of_holder(&self, holder: &Holder) -> impl Iterator<Item = &Lease> {
-        let keys = self.by_holder.get(holder).into_iter().flatten();
-        keys.filter_map(|key| self.by_address.get(key))
-    }
-
-    /// The leases of one user's containers.
-    fn of_owner(&self, owner: u32) -> impl Iterator<Item = &Lease> + Clone {
-        let name = "0".parse().expect("a digit is the least of all names");
-        let holders = self.by_holder.range(Holder { owner, name }..);
-        let keys = holders.take_while(move |(holder, _)| holder.owner == owner);
-        let keys = keys.flat_map(|(_, keys)| keys);
-        keys.filter_map(|key| self.by_address.get(key))
-    }
-
-    fn give_up(&mut self, network: &NetworkName, address: IpAddr) {
-        let key = (network.clone(), address);
-        let Some(lease) = self.by_address.remove(&key) else { return };
-        if let Some(addresses) = self.by_holder.get_mut(&lease.holder) {
-            addresses.remove(&key);
-            if addresses.is_empty() {
-                self.by_holder.remove(&lease.holder);
-            }
-        }
-    }
-
-    /// All leases, by network and address.
-    pub fn iter(&self) -> impl Iterator<Item = &Lease> {
-        self.by_address.values()
-    }
-}
-
-impl From<Vec<Lease>> for Leases {
-    fn from(list: Vec<Lease>) -> Self {
-        let mut leases = Self::default();
-        list.into_iter().for_each(|lease| leases.insert(lease));
-        leases
-    }
-}
-
-impl From<Leases> for Vec<Lease> {
-    fn from(leases: Leases) -> Self {
-        leases.by_address.into_values().collect()
     }
 }

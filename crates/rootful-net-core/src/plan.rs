@@ -43,7 +43,11 @@ pub enum Step {
     /// Makes the host end of an existing veth pair a port of its bridge again, as it was when it was made: with its
     /// flags and its station. Leaves it down. Has no undo: what was there before was wrong.
     PlugIn(Veth),
-    /// Keeps ports of the host from its own programs; those that are kept already stay so.
+    /// Keeps ports of the host from its own programs; those that are kept already stay so. Fails, and keeps none of
+    /// them, where a program is bound to one. One that only connected sockets use, which take nothing from a forward,
+    /// is left out: it is kept once [`Self::ReservePorts`] finds it free.
+    ClaimPorts(Vec<Reservation>),
+    /// Keeps those of the ports from the host's own programs that nobody uses, for attachments that are there already.
     ReservePorts(Vec<Reservation>),
     /// Gives ports back to the host's programs; they may be free already.
     ReleasePorts(Vec<Reservation>),
@@ -81,7 +85,9 @@ impl Step {
                 let inverse = transaction.inverse();
                 if inverse.is_empty() { Vec::new() } else { vec![Self::ChangeRules(inverse)] }
             }
-            Self::ReservePorts(ports) => vec![Self::ReleasePorts(ports.clone())],
+            Self::ClaimPorts(ports) | Self::ReservePorts(ports) => {
+                vec![Self::ReleasePorts(ports.clone())]
+            }
             Self::ReleasePorts(ports) => vec![Self::ReservePorts(ports.clone())],
             Self::SetSysctl { .. }
             | Self::PlugIn(_)
@@ -156,14 +162,9 @@ impl Display for Step {
             }
             Self::BringUp(link) => write!(f, "bring up {link}"),
             Self::PlugIn(veth) => write!(f, "plug {} into {}", veth.host_link, veth.bridge),
-            Self::ReservePorts(ports) => {
-                f.write_str("reserve")?;
-                ports.iter().try_for_each(|port| write!(f, " {port}"))
-            }
-            Self::ReleasePorts(ports) => {
-                f.write_str("release")?;
-                ports.iter().try_for_each(|port| write!(f, " {port}"))
-            }
+            Self::ClaimPorts(ports) => ports_of(f, "claim", ports),
+            Self::ReservePorts(ports) => ports_of(f, "reserve", ports),
+            Self::ReleasePorts(ports) => ports_of(f, "release", ports),
             Self::ChangeRules(transaction) => {
                 f.write_str("nft:")?;
                 transaction.changes().iter().try_for_each(|change| match change {
@@ -192,6 +193,11 @@ impl Display for Bridge {
         list(f, "address", &self.addresses)?;
         mtu(f, self.mtu)
     }
+}
+
+fn ports_of(f: &mut Formatter<'_>, verb: &str, ports: &[Reservation]) -> fmt::Result {
+    f.write_str(verb)?;
+    ports.iter().try_for_each(|port| write!(f, " {port}"))
 }
 
 fn list<T: Display>(f: &mut Formatter<'_>, label: &str, items: &[T]) -> fmt::Result {

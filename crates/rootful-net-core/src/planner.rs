@@ -8,13 +8,14 @@ mod detach;
 mod error;
 mod forward;
 mod reconcile;
+mod reserve;
 mod tables;
 
 pub use attach::{AttachDecision, attach, attach_query};
-pub use detach::{detach, detach_query};
+pub use detach::{detach, detach_query, forget_flows};
 pub use error::PlanError;
 pub use reconcile::{
-    Scope, is_link_intact, link_query, reconcile, reconcile_query, restore,
+    Scope, is_forwarding, is_link_intact, link_query, reconcile, reconcile_query, restore,
 };
 
 use crate::attachment::{Attachment, AttachmentId};

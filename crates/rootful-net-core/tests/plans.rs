@@ -12,6 +12,7 @@ use rootful_net_core::derivation::AddressKey;
 use rootful_net_core::ledger::{Leases, Ledger};
 use rootful_net_core::network::Network;
 use rootful_net_core::observed::{Link, LinkKind, Listener, Observed, Route, Sysctl};
+use rootful_net_core::plan::Step;
 use rootful_net_core::planner::{self, AttachDecision, Change, PlanError, Scope, World};
 use rootful_net_core::policy::{Caller, Consent, Decision, Policy, Usage, authorize};
 use rootful_net_core::publish::{Port, Protocol};
@@ -110,6 +111,7 @@ impl Host {
         for value in self.observed.sysctls.values_mut() {
             *value = "1".to_owned();
         }
+        self.observed.reserved.extend(attachment.reservations());
         self.ledger.insert(attachment);
     }
 
@@ -167,6 +169,31 @@ fn replacing_ports_leaves_the_link_alone() {
     host.attach(WEB, &["rootful0"], &["8080:80", "8443:443"]);
     let plan = host.change(WEB, &["rootful0"], &["8080:80", "9090:90"], OnConflict::Replace).plan;
     expect_file!["../../../tests/golden/plans/replace-ports.txt"].assert_eq(&plan.to_string());
+}
+
+#[test]
+fn replacing_the_address_of_a_port_gives_back_first_what_is_in_the_way() {
+    let mut host = Host::new();
+    host.attach(WEB, &["rootful0"], &["8080:80", "8443:443"]);
+    let publish = ["192.0.2.1:8080:80", "192.0.2.1:9090:90"];
+    let plan = host.change(WEB, &["rootful0"], &publish, OnConflict::Replace).plan;
+    let is_about_ports = |step: &&Step| {
+        matches!(step, Step::ClaimPorts(_) | Step::ReservePorts(_) | Step::ReleasePorts(_))
+    };
+    let steps: Vec<_> = plan.steps.iter().filter(is_about_ports).map(Step::to_string).collect();
+    let expected =
+        ["release *:8080/tcp", "claim 192.0.2.1:8080/tcp 192.0.2.1:9090/tcp", "release *:8443/tcp"];
+    assert_eq!(steps, expected);
+}
+
+#[test]
+fn a_port_that_was_in_use_is_claimed_by_the_next_change() {
+    let mut host = Host::new();
+    host.attach(WEB, &["rootful0"], &["8080:80"]);
+    host.observed.reserved.clear();
+    let change = host.change(WEB, &["rootful0"], &["8080:81"], OnConflict::Replace);
+    let first = change.plan.steps.first().unwrap();
+    assert_eq!(first.to_string(), "claim *:8080/tcp");
 }
 
 #[test]

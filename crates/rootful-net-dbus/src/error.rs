@@ -31,5 +31,25 @@ pub enum Error {
     Internal(String),
 }
 
+const STARTING: &str = "the service is starting";
+const STOPPING: &str = "the service is stopping";
+
+impl Error {
+    /// What the service answers before it can do anything.
+    pub fn starting() -> Self {
+        Self::Unavailable(STARTING.to_owned())
+    }
+
+    /// What the service answers to whoever still waits when it ends.
+    pub fn stopping() -> Self {
+        Self::Unavailable(STOPPING.to_owned())
+    }
+
+    /// Whether it is [`Self::starting`] or [`Self::stopping`]: the same call finds the service a moment later.
+    pub fn is_restart(&self) -> bool {
+        matches!(self, Self::Unavailable(reason) if [STARTING, STOPPING].contains(&reason.as_str()))
+    }
+}
+
 /// The result of a method of `io.rootful_net1`.
 pub type Result<T> = std::result::Result<T, Error>;

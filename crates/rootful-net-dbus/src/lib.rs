@@ -6,6 +6,7 @@
 mod attachment;
 mod connect;
 mod error;
+mod lease;
 pub mod name;
 mod network;
 pub mod objects;
@@ -17,6 +18,10 @@ mod request;
 pub use attachment::{AttachmentProperties, InterfaceProperties, PortProperties};
 pub use connect::{ConnectError, connect};
 pub use error::{Error, Result};
+pub use lease::{
+    LeaseEntry, LeaseOptions, LeaseProperties, MAX_IMPORTED_LEASES, MAX_LISTED_LEASES,
+    SkippedLeaseProperties,
+};
 pub use network::{NetworkProperties, SubnetProperties};
 pub use options::{Dictionary, Options};
 pub use policy::{CheckOptions, FindingProperties, GrantProperties, PolicyUser, StatusOptions};

@@ -57,7 +57,10 @@ impl Options {
     /// [`Error::InvalidArgument`] where there is an option that nobody took.
     pub fn finish(self) -> Result<()> {
         let Some(key) = self.dictionary.keys().min() else { return Ok(()) };
-        let accepted = self.accepted.join(", ");
+        let accepted = match self.accepted.as_slice() {
+            [] => "none".to_owned(),
+            accepted => accepted.join(", "),
+        };
         Err(Error::InvalidArgument(format!(
             "option {} is not supported; accepted are: {accepted}",
             quoted(key)

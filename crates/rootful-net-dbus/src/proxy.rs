@@ -3,6 +3,7 @@
 use zbus::{Fd, OwnedObjectPath, proxy};
 
 use crate::error::Result;
+use crate::lease::{LeaseEntry, LeaseProperties, SkippedLeaseProperties};
 use crate::options::Dictionary;
 use crate::policy::{FindingProperties, GrantProperties};
 
@@ -65,6 +66,17 @@ pub trait Manager {
     /// Reads the policy again and puts it in force.
     #[zbus(allow_interactive_auth)]
     fn reload_policy(&self) -> Result<()>;
+
+    /// Lists which name has which address, by network and address.
+    fn list_leases(&self, options: &Dictionary) -> Result<Vec<LeaseProperties>>;
+
+    /// Takes leases over as the most recent ones; answers with those that it does not take over.
+    #[zbus(allow_interactive_auth)]
+    fn import_leases(
+        &self,
+        leases: &[LeaseEntry],
+        options: &Dictionary,
+    ) -> Result<Vec<SkippedLeaseProperties>>;
 
     /// The version of the service.
     #[zbus(property(emits_changed_signal = "const"))]

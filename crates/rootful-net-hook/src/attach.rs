@@ -3,20 +3,19 @@
 use std::net::IpAddr;
 use std::os::fd::AsFd as _;
 
+use rootful_net_client::message::chain;
+use rootful_net_client::namespace;
 use rootful_net_core::annotation::Annotations;
 use rootful_net_core::name::ContainerName;
 use rootful_net_core::request::ContainerId;
-use rootful_net_dbus::{
-    AttachMessage, AttachmentProperties, Error as WireError, ManagerProxy, objects,
-};
-use zbus::Fd;
+use rootful_net_dbus::{AttachMessage, AttachmentProperties};
 
 use crate::config::{Config, NetworkNamespace};
 use crate::deadline::Deadline;
-use crate::error::{HookError, chain};
+use crate::error::HookError;
 use crate::report::Report;
 use crate::state::State;
-use crate::{namespace, pod, resolver, service, storage};
+use crate::{pod, resolver, service, storage};
 
 pub(crate) fn run(deadline: Deadline, report: &mut Report) -> Result<(), HookError> {
     let state = State::read(deadline)?;
@@ -47,14 +46,10 @@ pub(crate) fn run(deadline: Deadline, report: &mut Report) -> Result<(), HookErr
     annotations.request(name.clone(), Some(state.id.clone()))?;
     let message = message(&annotations, &name, &state.id);
     let namespace = namespace::of_process(state.pid.ok_or(HookError::NoProcess)?)?;
-    let attachment = service::with_bus(deadline, async |connection| {
-        let manager = ManagerProxy::new(&connection).await.map_err(WireError::from)?;
-        let AttachMessage { name, networks, publish, .. } = &message;
-        let namespace = Fd::from(namespace.as_fd());
-        let (path, _changed) =
-            manager.attach(namespace, name, networks, publish, &message.options()).await?;
+    let attachment = service::with_service(deadline, async |service| {
+        let path = service.attach(namespace.as_fd(), &message).await?;
         // The container is attached; what is asked beyond that must not undo it.
-        Ok(objects::attachment(&connection, &path).await.ok())
+        Ok(service.attachment(&path).await.ok())
     })?;
     if let Some(attachment) = attachment {
         let addresses: Vec<IpAddr> = addresses(&attachment).collect();

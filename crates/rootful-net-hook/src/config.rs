@@ -24,18 +24,21 @@ const MAX_BYTES: usize = 8 * 1024 * 1024;
 
 /// Why there is no configuration.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum ConfigError {
+pub enum ConfigError {
+    /// There is nothing to read it from.
     #[error(transparent)]
     Input(#[from] InputError),
+    /// It is no JSON.
     #[error("the container's configuration is malformed")]
     Format(#[source] serde_json::Error),
+    /// It is some other JSON.
     #[error("the container's configuration is not an object")]
     Kind,
 }
 
 /// Whose network namespace a container has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum NetworkNamespace {
+pub enum NetworkNamespace {
     /// One that was made for it.
     Own,
     /// That of another container, as in a pod.
@@ -46,7 +49,7 @@ pub(crate) enum NetworkNamespace {
 
 /// A container's configuration.
 #[derive(Debug)]
-pub(crate) struct Config {
+pub struct Config {
     value: Value,
 }
 
@@ -61,7 +64,11 @@ impl Config {
         Self::parse(&input::file(&bundle.join("config.json"), MAX_BYTES)?)
     }
 
-    fn parse(json: &[u8]) -> Result<Self, ConfigError> {
+    /// Reads it from its text.
+    ///
+    /// # Errors
+    /// It is no JSON, or no object.
+    pub fn parse(json: &[u8]) -> Result<Self, ConfigError> {
         let value: Value = serde_json::from_slice(json).map_err(ConfigError::Format)?;
         match value.is_object() {
             true => Ok(Self { value }),
@@ -69,21 +76,25 @@ impl Config {
         }
     }
 
-    pub(crate) fn to_json(&self) -> Vec<u8> {
+    /// Its text, changed or not.
+    pub fn to_json(&self) -> Vec<u8> {
         self.value.to_string().into_bytes()
     }
 
-    pub(crate) fn annotations(&self) -> impl Iterator<Item = (&str, &str)> {
+    /// Its annotations, as far as they are text.
+    pub fn annotations(&self) -> impl Iterator<Item = (&str, &str)> {
         let annotations = self.value["annotations"].as_object();
         let pairs = annotations.into_iter().flatten();
         pairs.filter_map(|(key, value)| Some((key.as_str(), value.as_str()?)))
     }
 
-    pub(crate) fn hostname(&self) -> Option<&str> {
+    /// The container's host name.
+    pub fn hostname(&self) -> Option<&str> {
         self.value["hostname"].as_str()
     }
 
-    pub(crate) fn network_namespace(&self) -> NetworkNamespace {
+    /// Whose network namespace the container has.
+    pub fn network_namespace(&self) -> NetworkNamespace {
         let namespaces = self.value["linux"]["namespaces"].as_array();
         let network =
             namespaces.into_iter().flatten().find(|namespace| namespace["type"] == "network");
@@ -98,7 +109,7 @@ impl Config {
     }
 
     /// Whether something is mounted at this very place.
-    pub(crate) fn has_mount(&self, destination: &str) -> bool {
+    pub fn has_mount(&self, destination: &str) -> bool {
         self.mount(destination).is_some()
     }
 
@@ -118,19 +129,19 @@ impl Config {
     }
 
     /// The directory of the files that podman makes for this run of the container.
-    pub(crate) fn files_dir(&self) -> Option<PathBuf> {
+    pub fn files_dir(&self) -> Option<PathBuf> {
         let sources = PODMAN_FILES.iter().filter_map(|file| self.mount(file)?["source"].as_str());
         let mut dirs = sources.filter_map(|source| Path::new(source).parent());
         dirs.find(|dir| container_of(dir).is_some()).map(Path::to_owned)
     }
 
     /// The container's id, which the configuration does not say but the place of podman's files.
-    pub(crate) fn container_id(&self) -> Option<ContainerId> {
+    pub fn container_id(&self) -> Option<ContainerId> {
         self.files_dir().and_then(|dir| container_of(&dir))
     }
 
     /// The user and group, in podman's user namespace, who are root in the container.
-    pub(crate) fn root_user(&self) -> (u32, u32) {
+    pub fn root_user(&self) -> (u32, u32) {
         (self.outer_id("uidMappings"), self.outer_id("gidMappings"))
     }
 
@@ -142,12 +153,12 @@ impl Config {
     }
 
     /// The SELinux label of the container's files.
-    pub(crate) fn mount_label(&self) -> Option<&str> {
+    pub fn mount_label(&self) -> Option<&str> {
         self.value["linux"]["mountLabel"].as_str().filter(|label| !label.is_empty())
     }
 
     /// Mounts a file into the container, in the way in which podman mounts its own.
-    pub(crate) fn bind(&mut self, source: &Path, destination: &str) {
+    pub fn bind(&mut self, source: &Path, destination: &str) {
         let like = PODMAN_FILES.iter().find_map(|file| self.mount(file));
         let options = match like.map(|mount| &mount["options"]) {
             Some(options) if options.is_array() => options.clone(),
@@ -166,7 +177,7 @@ impl Config {
     }
 
     /// Has the hook that attaches the container tell podman, too, why it failed.
-    pub(crate) fn have_reported_to(&mut self, podman: u32) {
+    pub fn have_reported_to(&mut self, podman: u32) {
         for stage in ["prestart", "createRuntime"] {
             let hooks = self.value.pointer_mut(&format!("/hooks/{stage}"));
             for hook in hooks.and_then(Value::as_array_mut).into_iter().flatten() {
@@ -186,7 +197,5 @@ fn container_of(dir: &Path) -> Option<ContainerId> {
     dir.parent()?.file_name()?.to_str()?.parse().ok()
 }
 
-// By path, since this file is compiled into the fuzzed properties, too.
 #[cfg(test)]
-#[path = "config/tests.rs"]
 mod tests;

@@ -1,6 +1,6 @@
 //! Detaches a container that has stopped. The service notices by itself, a moment later, so this may fail.
 
-use rootful_net_dbus::{DetachOptions, Error as WireError, ManagerProxy};
+use rootful_net_dbus::DetachOptions;
 
 use crate::deadline::Deadline;
 use crate::error::HookError;
@@ -13,9 +13,6 @@ pub(crate) fn run(deadline: Deadline, report: &mut Report) -> Result<(), HookErr
     report.about(&state.id);
     // By its id: another container may have the name by now.
     let options = DetachOptions { container_id: Some(state.id), ..DetachOptions::default() };
-    service::with_bus(deadline, async |connection| {
-        let manager = ManagerProxy::new(&connection).await.map_err(WireError::from)?;
-        manager.detach_all(&options.to_dictionary()).await
-    })?;
+    service::with_service(deadline, async |service| service.detach_all(options).await)?;
     Ok(())
 }

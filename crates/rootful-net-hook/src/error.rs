@@ -2,14 +2,14 @@
 
 use std::io;
 
+use rootful_net_client::ServiceError;
+use rootful_net_client::namespace::NamespaceError;
 use rootful_net_core::annotation::AnnotationError;
 
 use crate::config::ConfigError;
 use crate::deadline::LIMIT;
 use crate::input::InputError;
-use crate::namespace::NamespaceError;
 use crate::resolver::ResolverError;
-use crate::service::ServiceError;
 use crate::state::StateError;
 use crate::storage::StorageError;
 
@@ -31,7 +31,7 @@ pub(crate) enum HookError {
     #[error(transparent)]
     Resolver(#[from] ResolverError),
     #[error(transparent)]
-    Service(#[from] ServiceError),
+    Service(ServiceError),
     #[error("the runtime names no process of the container")]
     NoProcess,
     #[error(
@@ -45,17 +45,12 @@ pub(crate) enum HookError {
     Output(#[source] io::Error),
 }
 
-/// The error and its sources in one line. A source that the text before it repeats is left out.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        let part = error.to_string();
-        if !text.ends_with(&part) {
-            text.push_str(": ");
-            text.push_str(&part);
+impl From<ServiceError> for HookError {
+    fn from(error: ServiceError) -> Self {
+        match error {
+            // The hook knows how long it waited.
+            ServiceError::TimedOut => Self::TimedOut,
+            error => Self::Service(error),
         }
-        source = error.source();
     }
-    text
 }

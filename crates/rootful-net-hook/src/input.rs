@@ -12,7 +12,7 @@ use crate::deadline::{Deadline, LIMIT};
 
 /// Why there is nothing to read from.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum InputError {
+pub enum InputError {
     #[error("cannot read {what} from stdin")]
     Stdin { what: &'static str, source: io::Error },
     #[error("{what} was not on stdin within {} s", LIMIT.as_secs())]

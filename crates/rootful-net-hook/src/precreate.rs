@@ -2,11 +2,10 @@
 //! gives no network. Reads the container's configuration and writes it again, changed.
 
 use std::io::{self, Write as _};
-use std::net::IpAddr;
 
+use rootful_net_client::resolver::resolv_conf;
 use rootful_net_core::annotation::Annotations;
-use rootful_net_core::dns;
-use rootful_net_dbus::objects;
+use rootful_net_dbus::NetworkProperties;
 
 use crate::config::{Config, HOSTS, RESOLV_CONF};
 use crate::deadline::Deadline;
@@ -21,7 +20,7 @@ pub(crate) fn run(deadline: Deadline, report: &mut Report) -> Result<(), HookErr
     }
     if let Some(annotations) = Annotations::parse(config.annotations())? {
         if !config.has_mount(RESOLV_CONF)
-            && let Some(text) = resolv_conf(&annotations, deadline)?
+            && let Some(text) = resolv_conf(annotations.dns(), &networks(&annotations, deadline)?)
         {
             let path = resolver::write(&config, resolver::RESOLV_CONF_FILE, &text)?;
             config.bind(&path, RESOLV_CONF);
@@ -42,25 +41,19 @@ pub(crate) fn run(deadline: Deadline, report: &mut Report) -> Result<(), HookErr
     stdout.write_all(&config.to_json()).and_then(|()| stdout.flush()).map_err(HookError::Output)
 }
 
-/// The text of the container's resolver configuration; none where there is nobody to ask.
-fn resolv_conf(annotations: &Annotations, deadline: Deadline) -> Result<Option<String>, HookError> {
+/// The container's networks, which decide whom it asks for names unless the annotations do.
+fn networks(
+    annotations: &Annotations,
+    deadline: Deadline,
+) -> Result<Vec<NetworkProperties>, HookError> {
     if !annotations.dns().is_empty() {
-        return Ok(Some(dns::foreign_resolv_conf(annotations.dns())));
+        return Ok(Vec::new());
     }
-    let networks = service::with_bus(deadline, async |connection| {
+    service::with_service(deadline, async |service| {
         let mut networks = Vec::new();
         for asked in annotations.networks() {
-            networks.push(objects::network(&connection, &asked.network).await?);
+            networks.push(service.network(&asked.network).await?);
         }
         Ok(networks)
-    })?;
-    let servers = networks.iter().flat_map(|network| &network.name_servers);
-    // What is no address is of no use to a resolver either.
-    let servers: Vec<IpAddr> = servers.filter_map(|server| server.parse().ok()).collect();
-    if !servers.is_empty() {
-        return Ok(Some(dns::resolv_conf(&servers)));
-    }
-    let leads_out = networks.iter().any(|network| !network.internal);
-    let servers = resolver::servers_of_host();
-    Ok((leads_out && !servers.is_empty()).then(|| dns::foreign_resolv_conf(&servers)))
+    })
 }

@@ -9,10 +9,11 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 
+use rootful_net_client::message::{chain, printable};
 use rootful_net_core::request::ContainerId;
 use rustix::fs::{Mode, OFlags};
 
-use crate::error::{HookError, chain};
+use crate::error::HookError;
 
 const PROGRAM: &str = "rootful-net-hook";
 /// Where journald listens, systemd.journal-fields(7).
@@ -126,26 +127,9 @@ fn short(container: &ContainerId) -> &str {
     &container.as_str()[..12]
 }
 
-/// Without anything that a terminal or the journal could take for more than text.
-fn printable(text: &str) -> String {
-    let mut printable = String::new();
-    for character in text.chars() {
-        match character.is_control() {
-            true => printable.extend(character.escape_default()),
-            false => printable.push(character),
-        }
-    }
-    printable
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_message_is_one_line() {
-        assert_eq!(printable("a\nb\u{1b}[31m \"ü\""), "a\\nb\\u{1b}[31m \"ü\"");
-    }
 
     #[test]
     fn only_podman_is_written_to() {

@@ -10,14 +10,11 @@ use rustix::fs::{Mode, OFlags, XattrFlags};
 use rustix::process::{Gid, Uid};
 
 use crate::config::Config;
-use crate::input;
 
 /// What the files are called after.
 pub(crate) const RESOLV_CONF_FILE: &str = "resolv.conf";
 pub(crate) const HOSTS_FILE: &str = "hosts";
-/// The host's own resolver configuration.
-const HOST_RESOLV_CONF: &str = "/etc/resolv.conf";
-/// More is no file that podman made, nor one that a resolver reads, in bytes.
+/// More is no file that podman made, in bytes.
 const MAX_BYTES: usize = 1024 * 1024;
 
 /// Why a file was not made.
@@ -27,12 +24,6 @@ pub(crate) enum ResolverError {
     NoDirectory { file: &'static str },
     #[error("cannot write {}", path.display())]
     Write { path: PathBuf, source: io::Error },
-}
-
-/// The servers that the host asks and a container can ask as well.
-pub(crate) fn servers_of_host() -> Vec<IpAddr> {
-    let text = input::file(Path::new(HOST_RESOLV_CONF), MAX_BYTES).unwrap_or_default();
-    dns::servers_beyond_host(&String::from_utf8_lossy(&text))
 }
 
 /// The text of a hosts file, as podman makes it for a container without a network.

@@ -14,24 +14,26 @@ const MAX_BYTES: usize = 1024 * 1024;
 
 /// A container's state, as far as the hook uses it.
 #[derive(Debug)]
-pub(crate) struct State {
+pub struct State {
     /// The container.
-    pub(crate) id: ContainerId,
+    pub id: ContainerId,
     /// Its first process; none once it has stopped.
-    pub(crate) pid: Option<u32>,
+    pub pid: Option<u32>,
     /// The directory of its configuration.
-    pub(crate) bundle: PathBuf,
-    /// Its annotations.
-    pub(crate) annotations: HashMap<String, String>,
+    pub bundle: PathBuf,
+    annotations: HashMap<String, String>,
 }
 
 /// Why there is no state.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum StateError {
+pub enum StateError {
+    /// There is nothing to read it from.
     #[error(transparent)]
     Input(#[from] InputError),
+    /// It is something else.
     #[error("what is on stdin is not the state of a container")]
     Format(#[source] serde_json::Error),
+    /// The container's id is none.
     #[error(transparent)]
     Id(#[from] RequestError),
 }
@@ -42,7 +44,11 @@ impl State {
         Self::parse(&input::stdin("the container's state", MAX_BYTES, deadline)?)
     }
 
-    fn parse(json: &[u8]) -> Result<Self, StateError> {
+    /// Reads the state from its text.
+    ///
+    /// # Errors
+    /// It is no JSON, or not that of a container's state.
+    pub fn parse(json: &[u8]) -> Result<Self, StateError> {
         let state: OciState = serde_json::from_slice(json).map_err(StateError::Format)?;
         Ok(Self {
             id: state.id().parse()?,
@@ -52,8 +58,8 @@ impl State {
         })
     }
 
-    /// The annotations as pairs.
-    pub(crate) fn annotations(&self) -> impl Iterator<Item = (&str, &str)> {
+    /// Its annotations.
+    pub fn annotations(&self) -> impl Iterator<Item = (&str, &str)> {
         self.annotations.iter().map(|(key, value)| (key.as_str(), value.as_str()))
     }
 }

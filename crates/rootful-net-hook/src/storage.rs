@@ -65,7 +65,11 @@ pub(crate) fn container_name(
     Err(StorageError::Unknown { dir })
 }
 
-fn name_in(json: &[u8], id: &ContainerId) -> Result<Option<String>, serde_json::Error> {
+/// The first name of the container with this id in the text of a list; nothing where it is not there or has none.
+///
+/// # Errors
+/// It is no such list.
+pub fn name_in(json: &[u8], id: &ContainerId) -> Result<Option<String>, serde_json::Error> {
     if json.is_empty() {
         return Ok(None);
     }

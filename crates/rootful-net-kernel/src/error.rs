@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use rootful_net_core::name::InterfaceName;
 use rootful_net_core::observed::Sysctl;
+use rootful_net_core::publish::Reservation;
 use rustix::io::Errno;
 
 use crate::rules::RulesError;
@@ -124,6 +125,26 @@ pub enum KernelError {
     /// The sockets of the host could not be listed.
     #[error("cannot list the listening sockets")]
     Listeners {
+        /// What the kernel said.
+        #[source]
+        source: io::Error,
+    },
+    /// A program of the host is bound to a port that is to be kept from it.
+    #[error(
+        "port {}/{} is in use by a program of the host{}; choose another port or stop it",
+        .port.port, .port.protocol, .uid.map(|uid| format!(", of user {uid}")).unwrap_or_default()
+    )]
+    PortInUse {
+        /// The port.
+        port: Reservation,
+        /// The program's uid, where the kernel tells.
+        uid: Option<u32>,
+    },
+    /// No socket could be bound to a port, for a reason other than that it is in use.
+    #[error("cannot reserve port {port}")]
+    ReservePort {
+        /// The port.
+        port: Reservation,
         /// What the kernel said.
         #[source]
         source: io::Error,

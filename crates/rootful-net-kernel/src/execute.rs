@@ -108,6 +108,7 @@ impl Kernel {
             Step::SetUpInterface(setup) => interface::set_up(setup, inside()?),
             Step::BringUp(link) => links::bring_up(&mut self.route, link),
             Step::PlugIn(veth) => links::plug_in(&mut self.route, veth),
+            Step::ClaimPorts(ports) => self.reservations.claim(ports),
             Step::ReservePorts(ports) => self.reservations.reserve(ports),
             Step::ReleasePorts(ports) => {
                 self.reservations.release(ports);

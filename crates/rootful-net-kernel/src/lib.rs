@@ -4,12 +4,14 @@
 //! Everything here blocks, for as long as the kernel works: around a millisecond for an attachment, 20 for
 //! the removal of a veth. Give it a thread that may.
 
+mod attribute;
 pub mod conntrack;
 mod error;
 mod events;
 mod execute;
 mod ffi;
 mod interface;
+mod link_removals;
 mod links;
 pub mod listeners;
 mod namespace;
@@ -20,12 +22,16 @@ mod route_socket;
 pub mod rules;
 mod sysctl;
 
+use std::os::fd::OwnedFd;
+
 use rootful_net_core::observed::{Observed, Query};
 
 pub use error::{KernelError, LinkAction, RequestError};
-pub use events::{LinkEvent, link_removals};
+pub use events::KernelEvent;
 pub use execute::{ExecuteError, UndoFailure};
+pub use link_removals::{LinkEvent, link_removals};
 pub use namespace::{Namespace, NamespaceError};
+pub use rules::RulesetMark;
 
 use reservations::Reservations;
 use route_socket::RouteSocket;
@@ -63,14 +69,43 @@ impl Kernel {
     ) -> Result<Observed, KernelError> {
         let mut observed = observe::observe(&mut self.route, query, namespace)?;
         if query.listeners {
-            observed.listeners =
-                listeners::listeners().map_err(|source| KernelError::Listeners { source })?;
+            observed.listeners = listeners::listeners_but(&self.reservations.cookies())
+                .map_err(|source| KernelError::Listeners { source })?;
         }
+        observed.reserved = self.reservations.ports();
         if query.tables {
             observed.tables = self.rules.tables()?;
         }
+        if query.ruleset {
+            observed.ruleset = self.rules.contents()?;
+        }
         Ok(observed)
     }
+
+    /// What was noted when the tables were made, to be remembered by whoever opens the kernel next; `None`
+    /// where they are not known to be intact.
+    pub fn mark(&self) -> Option<&RulesetMark> {
+        self.rules.mark()
+    }
+
+    /// Takes over a mark of an earlier run. One of other rules is as good as none.
+    pub fn remember(&mut self, mark: RulesetMark) {
+        self.rules.remember(mark);
+    }
+
+    /// The number of the last change to any nftables table: while it stays the same, so does the ruleset.
+    ///
+    /// # Errors
+    /// Where the kernel does not tell.
+    pub fn ruleset_generation(&mut self) -> Result<u32, KernelError> {
+        Ok(self.rules.generation()?)
+    }
+}
+
+/// Takes over the descriptors that the service manager kept for this process, each with the name it was kept under;
+/// none when called again.
+pub fn inherited_descriptors() -> Vec<(String, OwnedFd)> {
+    ffi::inherited::take()
 }
 
 #[cfg(test)]

@@ -1,19 +1,22 @@
 //! Looks at what the kernel really holds: links, routes, addresses. It reads no more than it was asked for,
 //! and changes nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use ipnet::IpNet;
+use rootful_net_core::mac::MacAddress;
 use rootful_net_core::name::InterfaceName;
-use rootful_net_core::observed::{Link, LinkKind, Observed, Query, Route, Sysctl};
-use rtnetlink::packet_core::{NlasIterator, Parseable as _};
+use rootful_net_core::observed::{Link, LinkKind, Observed, PortFlags, Query, Route, Sysctl};
+use rtnetlink::packet_core::Parseable as _;
 use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage};
 use rtnetlink::packet_route::link::{LinkAttribute, LinkExtentMask, LinkFlags};
+use rtnetlink::packet_route::neighbour::NeighbourMessage;
 use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteType};
 use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
 use rtnetlink::{LinkMessageBuilder, LinkUnspec};
 
+use crate::attribute::{self, Attribute};
 use crate::error::KernelError;
 use crate::namespace::Namespace;
 use crate::route_socket::RouteSocket;
@@ -21,11 +24,33 @@ use crate::sysctl;
 
 /// Attributes of linux/if_link.h. A link's name and alias may be any bytes, and a stranger chooses them in a
 /// namespace of theirs; so they are read here, leniently, and nothing else of a link is decoded.
+const IFLA_ADDRESS: u16 = 1;
 const IFLA_IFNAME: u16 = 3;
+const IFLA_MTU: u16 = 4;
 const IFLA_MASTER: u16 = 10;
 const IFLA_LINKINFO: u16 = 18;
 const IFLA_IFALIAS: u16 = 20;
 const IFLA_INFO_KIND: u16 = 1;
+const IFLA_INFO_SLAVE_KIND: u16 = 4;
+const IFLA_INFO_SLAVE_DATA: u16 = 5;
+const IFLA_BRPORT_MODE: u16 = 4;
+const IFLA_BRPORT_LEARNING: u16 = 8;
+const IFLA_BRPORT_UNICAST_FLOOD: u16 = 9;
+const IFLA_BRPORT_GROUP_FWD_MASK: u16 = 31;
+const IFLA_BRPORT_ISOLATED: u16 = 33;
+const IFLA_BRPORT_LOCKED: u16 = 39;
+
+/// `struct ndmsg` of linux/neighbour.h, and the attributes behind it.
+const NEIGHBOUR_HEADER_BYTES: usize = 12;
+const NDA_LLADDR: u16 = 2;
+const NDA_VLAN: u16 = 5;
+/// The state of an entry that stays, and is no address of the host.
+const NUD_NOARP: u16 = 0x40;
+/// The flag of an entry that a link keeps for itself, not its bridge.
+const NTF_SELF: u8 = 2;
+
+/// How the names of host links of ours begin.
+pub(crate) const OWN_PREFIX: &str = "rn";
 
 /// Answers the parts of `query` that route netlink and `/proc/sys` know.
 pub(crate) fn observe(
@@ -50,6 +75,12 @@ pub(crate) fn observe(
     if query.router_advertisements {
         observed.links_accepting_ra = links_accepting_ra()?;
     }
+    if !query.addresses.is_empty() {
+        observed.addresses = addresses(socket, &query.addresses)?;
+    }
+    if query.stations {
+        observed.stations = stations(socket)?;
+    }
     if let Some(namespace) = namespace {
         let inside = || RouteSocket::open().and_then(|mut socket| all_links(&mut socket));
         observed.namespace_links = namespace.run(inside)??;
@@ -57,8 +88,9 @@ pub(crate) fn observe(
     Ok(observed)
 }
 
-fn is_own(link: &Link) -> bool {
-    link.name.starts_with("rn") || link.kind == LinkKind::Bridge
+/// Whether the link may be one that rootful-net made.
+pub(crate) fn is_own(link: &Link) -> bool {
+    link.name.starts_with(OWN_PREFIX) || link.kind == LinkKind::Bridge
 }
 
 fn named_links(socket: &mut RouteSocket, query: &Query) -> Result<Vec<Link>, KernelError> {
@@ -100,17 +132,20 @@ pub(crate) fn decode_link(payload: &[u8]) -> Option<Link> {
         mtu: 0,
         port: None,
     };
-    for attribute in NlasIterator::new(attributes).map_while(Result::ok) {
-        match attribute.kind() {
-            IFLA_IFNAME => link.name = text(attribute.value()),
-            IFLA_IFALIAS => link.alias = Some(text(attribute.value())),
-            IFLA_MASTER => {
-                link.master = attribute.value().try_into().ok().map(u32::from_ne_bytes);
-            }
+    for attribute in attribute::attributes(attributes) {
+        match attribute.kind {
+            IFLA_ADDRESS => link.mac = mac(attribute.value),
+            IFLA_IFNAME => link.name = attribute.text(),
+            IFLA_MTU => link.mtu = attribute.number().unwrap_or_default(),
+            IFLA_IFALIAS => link.alias = Some(attribute.text()),
+            IFLA_MASTER => link.master = attribute.number(),
             IFLA_LINKINFO => {
-                let mut infos = NlasIterator::new(attribute.value()).map_while(Result::ok);
-                if let Some(kind) = infos.find(|info| info.kind() == IFLA_INFO_KIND) {
-                    link.kind = link_kind(text(kind.value()));
+                let info = |kind| attribute.nested().find(|info| info.kind == kind);
+                if let Some(kind) = info(IFLA_INFO_KIND) {
+                    link.kind = link_kind(kind.text());
+                }
+                if info(IFLA_INFO_SLAVE_KIND).is_some_and(|kind| kind.text() == "bridge") {
+                    link.port = info(IFLA_INFO_SLAVE_DATA).map(port_flags);
                 }
             }
             _ => {}
@@ -130,9 +165,67 @@ fn link_kind(kind: String) -> LinkKind {
     }
 }
 
-fn text(value: &[u8]) -> String {
-    let end = value.iter().position(|byte| *byte == 0).unwrap_or(value.len());
-    String::from_utf8_lossy(&value[..end]).into_owned()
+/// What an older kernel does not know of, it does not do.
+fn port_flags(data: Attribute<'_>) -> PortFlags {
+    let value = |kind| data.nested().find(|flag| flag.kind == kind).map(|flag| flag.value);
+    let is_on = |kind| value(kind).is_some_and(|value| value == [1]);
+    let mask = value(IFLA_BRPORT_GROUP_FWD_MASK).and_then(|value| value.try_into().ok());
+    PortFlags {
+        learning: is_on(IFLA_BRPORT_LEARNING),
+        flood: is_on(IFLA_BRPORT_UNICAST_FLOOD),
+        locked: is_on(IFLA_BRPORT_LOCKED),
+        isolated: is_on(IFLA_BRPORT_ISOLATED),
+        hairpin: is_on(IFLA_BRPORT_MODE),
+        group_fwd_mask: mask.map_or(0, u16::from_ne_bytes),
+    }
+}
+
+fn mac(value: &[u8]) -> Option<MacAddress> {
+    MacAddress::try_from(<[u8; 6]>::try_from(value).ok()?).ok()
+}
+
+/// The addresses of these links, in the kernel's order; a link that is there without an address has none.
+fn addresses(
+    socket: &mut RouteSocket,
+    links: &BTreeSet<InterfaceName>,
+) -> Result<BTreeMap<String, Vec<IpNet>>, KernelError> {
+    let mut names = BTreeMap::new();
+    let mut addresses = BTreeMap::new();
+    for link in links {
+        if let Some(index) = socket.index(link)? {
+            names.insert(index, link.to_string());
+            addresses.insert(link.to_string(), Vec::new());
+        }
+    }
+    let question = RouteNetlinkMessage::GetAddress(AddressMessage::default());
+    for (address, index) in socket.list("addresses", &question, decode_own_address)? {
+        let name = names.get(&index);
+        if let Some(own) = name.and_then(|name| addresses.get_mut(name)) {
+            own.push(address);
+        }
+    }
+    Ok(addresses)
+}
+
+/// What is behind which port, as somebody has said for good.
+fn stations(socket: &mut RouteSocket) -> Result<BTreeSet<(u32, MacAddress)>, KernelError> {
+    let mut message = NeighbourMessage::default();
+    message.header.family = AddressFamily::Bridge;
+    let question = RouteNetlinkMessage::GetNeighbour(message);
+    Ok(socket.list("stations", &question, decode_station)?.into_iter().collect())
+}
+
+/// Reads a static entry of a bridge's forwarding database: the index of the port, and who is behind it.
+fn decode_station(payload: &[u8]) -> Option<(u32, MacAddress)> {
+    // struct ndmsg: family, padding to the index, state, flags, type.
+    let (header, attributes) = payload.split_at_checked(NEIGHBOUR_HEADER_BYTES)?;
+    let index = u32::from_ne_bytes(header[4..8].try_into().ok()?);
+    let state = u16::from_ne_bytes(header[8..10].try_into().ok()?);
+    let is_bridges = header[0] == u8::from(AddressFamily::Bridge) && header[10] & NTF_SELF == 0;
+    let find = |kind| attribute::attributes(attributes).find(|found| found.kind == kind);
+    let is_static = is_bridges && state == NUD_NOARP && find(NDA_VLAN).is_none();
+    let mac = mac(find(NDA_LLADDR)?.value)?;
+    is_static.then_some((index, mac))
 }
 
 /// Where the host sends packets to without a default route: unicast routes of every table, and the subnets
@@ -212,6 +305,21 @@ fn decode_address(payload: &[u8]) -> Option<(IpNet, u32)> {
     })?;
     let net = IpNet::new(address, message.header.prefix_len).ok()?;
     Some((net.trunc(), message.header.index))
+}
+
+/// Reads the address that the host itself has, with the length of its prefix.
+fn decode_own_address(payload: &[u8]) -> Option<(IpNet, u32)> {
+    let message = AddressMessage::parse(payload).ok()?;
+    let local = message.attributes.iter().find_map(|attribute| match attribute {
+        AddressAttribute::Local(address) => Some(*address),
+        _ => None,
+    });
+    let other = message.attributes.iter().find_map(|attribute| match attribute {
+        AddressAttribute::Address(address) => Some(*address),
+        _ => None,
+    });
+    let net = IpNet::new(local.or(other)?, message.header.prefix_len).ok()?;
+    Some((net, message.header.index))
 }
 
 #[cfg(test)]

@@ -2,8 +2,11 @@
 //! this module carries it over and says which change the kernel refused.
 
 mod batch;
+mod contents;
 mod expression;
+pub(crate) mod listing;
 mod user_data;
+mod value;
 
 use std::collections::BTreeSet;
 use std::io::{self, ErrorKind};
@@ -14,12 +17,15 @@ use netlink_packet_netfilter::{NetfilterHeader, NetfilterMessage, NetfilterProto
 use netlink_sys::protocols::NETLINK_NETFILTER;
 use rootful_net_core::ruleset::{Change, Element, Family, TableName, Transaction};
 
-use crate::netlink::{Answer, Exchange};
+use crate::netlink::{Answer, Exchange, RawMessage};
 use batch::TransactionBatch;
+
+pub use contents::RulesetMark;
 
 /// Access to the nftables of the network namespace in which it was opened.
 pub struct Rules {
     exchange: Exchange,
+    mark: RulesetMark,
 }
 
 /// Says what became of a transaction that was not carried out; nothing of it was.
@@ -55,6 +61,17 @@ pub enum RulesError {
         /// What the kernel says.
         source: io::Error,
     },
+    /// What a table holds could not be read.
+    #[error("read nftables table {table}")]
+    Read {
+        /// The table.
+        table: TableName,
+        /// What the kernel says; `Interrupted` where rules kept changing while they were read.
+        source: io::Error,
+    },
+    /// The kernel does not say how often the ruleset has changed.
+    #[error("read the generation of the nftables ruleset")]
+    Generation(#[source] io::Error),
 }
 
 impl std::fmt::Debug for Rules {
@@ -70,7 +87,12 @@ impl Rules {
     /// [`RulesError::Open`].
     pub fn open() -> Result<Self, RulesError> {
         let exchange = Exchange::open(NETLINK_NETFILTER).map_err(RulesError::Open)?;
-        Ok(Self { exchange })
+        Ok(Self { exchange, mark: RulesetMark::none() })
+    }
+
+    /// The address of the socket, which the kernel names as the origin of a change in its notifications.
+    pub(crate) fn port(&self) -> Result<u32, RulesError> {
+        self.exchange.port().map_err(RulesError::Open)
     }
 
     /// Carries out the whole transaction, or nothing of it.
@@ -82,11 +104,14 @@ impl Rules {
             return Ok(());
         }
         let batch = TransactionBatch::new(transaction)?;
+        let makes_tables = transaction.changes().iter().any(makes_table);
+        let before = if makes_tables { self.generation().ok() } else { None };
         self.exchange.send(&batch.pages()).map_err(RulesError::Transaction)?;
 
         let mut refusal: Option<(u32, io::Error)> = None;
         let mut carried_out = false;
-        let received = self.exchange.receive(|(number, payload): Answer<NetfilterMessage>| {
+        let received = self.exchange.receive(|(header, payload): Answer<RawMessage>| {
+            let number = header.sequence_number;
             if let NetlinkPayload::Error(answer) = payload {
                 if answer.code.is_some() {
                     // Answers come in the order of the messages; what follows the first is its consequence.
@@ -98,7 +123,10 @@ impl Rules {
         });
         match refusal {
             Some((number, error)) => Err(refused(transaction, batch.change_of(number), error)),
-            None if carried_out => Ok(()),
+            None if carried_out => {
+                self.note(transaction, before);
+                Ok(())
+            }
             None => {
                 let unanswered = || io::Error::new(ErrorKind::InvalidData, "no acknowledgement");
                 Err(RulesError::Transaction(received.err().unwrap_or_else(unanswered)))
@@ -129,6 +157,13 @@ impl Rules {
             }
         }
         Ok(tables)
+    }
+}
+
+fn makes_table(change: &Change) -> bool {
+    match change {
+        Change::ReplaceTable(_) => true,
+        Change::DeleteTable(_) | Change::AddElement(_) | Change::DeleteElement(_) => false,
     }
 }
 

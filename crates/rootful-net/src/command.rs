@@ -3,6 +3,7 @@
 pub(crate) mod completion;
 pub(crate) mod doctor;
 pub(crate) mod inspect;
+pub(crate) mod lease;
 pub(crate) mod network;
 pub(crate) mod policy;
 pub(crate) mod port;
@@ -23,6 +24,7 @@ pub(crate) enum Command {
     Inspect(inspect::Inspect),
     Port(port::Port),
     Network(network::Network),
+    Lease(lease::Lease),
     Policy(policy::Policy),
     Doctor(doctor::Doctor),
     Completion(completion::Completion),
@@ -38,6 +40,7 @@ impl Command {
             Self::Inspect(inspect) => inspect.run().await,
             Self::Port(port) => port.run().await,
             Self::Network(network) => network.run().await,
+            Self::Lease(lease) => lease.run().await,
             Self::Policy(policy) => policy.run().await,
             Self::Doctor(doctor) => doctor.run().await,
             Self::Completion(completion) => Ok(completion.run()),

@@ -4,12 +4,13 @@ use std::io;
 
 use crate::attached::LookupError;
 use crate::cidfile::CidfileError;
+use crate::command::lease::{ImportError, Skipped};
 use crate::command::policy::Denied;
 use crate::command::setup::ContainerError;
-use crate::namespace::NamespaceError;
+use crate::namespace::{self, NamespaceError};
 use crate::podman::PodmanError;
 use crate::resolver::ResolverError;
-use crate::service::ServiceError;
+use crate::service::{self, ServiceError};
 
 /// How the program ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +50,10 @@ pub(crate) enum Error {
     #[error(transparent)]
     Container(#[from] ContainerError),
     #[error(transparent)]
+    Import(#[from] ImportError),
+    #[error(transparent)]
+    Skipped(#[from] Skipped),
+    #[error(transparent)]
     Lookup(#[from] LookupError),
     #[error(transparent)]
     Namespace(#[from] NamespaceError),
@@ -72,11 +77,13 @@ impl Error {
         match self {
             Self::Cidfile(error) => error.exit(),
             Self::Container(error) => error.exit(),
+            Self::Import(error) => error.exit(),
+            Self::Skipped(Skipped { .. }) => Exit::Conflict,
             Self::Lookup(error) => error.exit(),
-            Self::Namespace(error) => error.exit(),
+            Self::Namespace(error) => namespace::exit(error),
             Self::Podman(error) => error.exit(),
             Self::Policy(Denied { .. }) => Exit::Denied,
-            Self::Service(error) => error.exit(),
+            Self::Service(error) => service::exit(error),
             Self::Resolver(_) | Self::Runtime(_) | Self::Output(_) => Exit::Failed,
         }
     }
@@ -86,7 +93,7 @@ impl Error {
     /// What is the result all the same.
     pub(crate) fn output(&self) -> &str {
         match self {
-            Self::Policy(Denied { output }) => output,
+            Self::Policy(Denied { output }) | Self::Skipped(Skipped { output, .. }) => output,
             _ => "",
         }
     }
@@ -96,22 +103,6 @@ impl From<rootful_net_dbus::Error> for Error {
     fn from(error: rootful_net_dbus::Error) -> Self {
         Self::Service(ServiceError::from(error))
     }
-}
-
-/// The error and its sources in one line. A source that the text before it repeats, as zbus does it, is
-/// left out.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        let part = error.to_string();
-        if !text.ends_with(&part) {
-            text.push_str(": ");
-            text.push_str(&part);
-        }
-        source = error.source();
-    }
-    text
 }
 
 #[cfg(test)]
@@ -133,17 +124,5 @@ mod tests {
         for (exit, code) in codes {
             assert_eq!(exit.code(), code);
         }
-    }
-
-    #[test]
-    fn a_chain_names_each_cause_once() {
-        let gone = || io::Error::new(io::ErrorKind::NotFound, "no such file");
-        let error = Error::Output(gone());
-        assert_eq!(chain(&error), "cannot write the result: no such file");
-
-        #[derive(Debug, thiserror::Error)]
-        #[error("cannot connect: {0}")]
-        struct Repeating(#[source] io::Error);
-        assert_eq!(chain(&Repeating(gone())), "cannot connect: no such file");
     }
 }

@@ -1,101 +1,34 @@
-//! Opens network namespaces, with the caller's own rights. Whether one may be attached, the service
-//! decides on the open file.
+//! The exit codes for namespaces that cannot be opened.
 
-use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
-
-use rustix::fs::{Mode, OFlags};
-use rustix::io::Errno;
+pub(crate) use rootful_net_client::namespace::{NamespaceError, at_path, of_process};
 
 use crate::error::Exit;
 
-/// Why a namespace could not be opened.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum NamespaceError {
-    #[error("process {pid} does not exist; the container must be running or initialized")]
-    NoProcess { pid: u32 },
-    #[error("process {pid} belongs to another user; only that user and root can set it up")]
-    OtherUser { pid: u32 },
-    #[error("network namespace {} does not exist", path.display())]
-    NoFile { path: PathBuf },
-    #[error("no permission to open network namespace {}", path.display())]
-    Permission { path: PathBuf },
-    #[error("cannot open network namespace {}", path.display())]
-    Open { path: PathBuf, source: Errno },
-}
-
-impl NamespaceError {
-    pub(crate) fn exit(&self) -> Exit {
-        match self {
-            Self::NoProcess { .. } => Exit::NotInitialized,
-            Self::OtherUser { .. } | Self::Permission { .. } => Exit::Denied,
-            Self::NoFile { .. } => Exit::NotFound,
-            Self::Open { .. } => Exit::Failed,
-        }
+/// The exit code for it.
+pub(crate) fn exit(error: &NamespaceError) -> Exit {
+    match error {
+        NamespaceError::NoProcess { .. } => Exit::NotInitialized,
+        NamespaceError::OtherUser { .. } | NamespaceError::Permission { .. } => Exit::Denied,
+        NamespaceError::NoFile { .. } => Exit::NotFound,
+        NamespaceError::Open { .. } => Exit::Failed,
     }
-
-    /// Whether there is no such namespace, as opposed to one that cannot be opened.
-    pub(crate) fn is_gone(&self) -> bool {
-        match self {
-            Self::NoProcess { .. } | Self::NoFile { .. } => true,
-            Self::OtherUser { .. } | Self::Permission { .. } | Self::Open { .. } => false,
-        }
-    }
-}
-
-/// Opens the network namespace of a process.
-pub(crate) fn of_process(pid: u32) -> Result<OwnedFd, NamespaceError> {
-    let path = PathBuf::from(format!("/proc/{pid}/ns/net"));
-    open(&path).map_err(|errno| match errno {
-        // ESRCH and EINVAL: a process that is not yet reaped.
-        Errno::NOENT | Errno::SRCH | Errno::INVAL => NamespaceError::NoProcess { pid },
-        Errno::ACCESS | Errno::PERM => NamespaceError::OtherUser { pid },
-        source => NamespaceError::Open { path, source },
-    })
-}
-
-/// Opens a network namespace that a file in the file system stands for.
-pub(crate) fn at_path(path: &Path) -> Result<OwnedFd, NamespaceError> {
-    open(path).map_err(|errno| match errno {
-        Errno::NOENT | Errno::SRCH => NamespaceError::NoFile { path: path.to_owned() },
-        Errno::ACCESS | Errno::PERM => NamespaceError::Permission { path: path.to_owned() },
-        source => NamespaceError::Open { path: path.to_owned(), source },
-    })
-}
-
-/// `NONBLOCK` and `NOCTTY`: the path may be anything, a FIFO or a terminal too.
-fn open(path: &Path) -> Result<OwnedFd, Errno> {
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
-    rustix::fs::open(path, flags, Mode::empty())
 }
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
 
     #[test]
-    fn the_own_namespace_opens_by_process_and_by_path() {
-        let by_process = of_process(std::process::id()).expect("the own namespace");
-        let by_path = at_path(Path::new("/proc/self/ns/net")).expect("the own namespace");
-        let inode = |fd: &OwnedFd| rustix::fs::fstat(fd).expect("an open file").st_ino;
-        assert_eq!(inode(&by_process), inode(&by_path));
-    }
-
-    #[test]
-    fn what_does_not_exist_is_gone_and_has_its_exit_code() {
+    fn what_cannot_be_opened_has_its_exit_code() {
         // Above the kernel's limit for process ids, PID_MAX_LIMIT in proc_pid_max(5).
         let error = of_process(u32::MAX).expect_err("no such process");
-        assert!(error.is_gone());
-        assert_eq!(error.exit().code(), 7);
-        let error = at_path(Path::new("/nonexistent/namespace")).expect_err("no such file");
-        assert!(error.is_gone());
-        assert_eq!(error.exit().code(), 4);
-    }
-
-    #[test]
-    fn a_path_that_is_no_directory_is_not_gone() {
-        let error = at_path(Path::new("/proc/self/ns/net/x")).expect_err("not a directory");
-        assert!(!error.is_gone());
-        assert_eq!(error.exit().code(), 1);
+        assert_eq!(exit(&error).code(), 7);
+        let cases = [("/nonexistent/namespace", 4), ("/proc/self/ns/net/x", 1)];
+        for (path, code) in cases {
+            let error = at_path(Path::new(path)).expect_err("no namespace");
+            assert_eq!(exit(&error).code(), code, "{path}");
+        }
     }
 }

@@ -3,25 +3,12 @@
 use std::error::Error;
 use std::io::{self, Write as _};
 
+use rootful_net_client::message::chain;
+pub(crate) use rootful_net_client::message::printable;
 use serde::Serialize;
-
-use crate::error::chain;
 
 /// Two blanks between columns, as podman does it.
 const GAP: usize = 2;
-
-/// `text` with everything escaped that could steer a terminal: control characters, line breaks, bidirectional
-/// overrides.
-pub(crate) fn printable(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for character in text.chars() {
-        match character {
-            '"' | '\'' | '\\' => out.push(character),
-            other => out.extend(other.escape_debug()),
-        }
-    }
-    out
-}
 
 /// Says on stderr why the command failed.
 pub(crate) fn error(error: &dyn Error) {
@@ -68,20 +55,6 @@ pub(crate) fn json<T: Serialize>(value: &T) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn terminal_controls_are_escaped() {
-        let cases = [
-            ("web \"a\" it's \\", "web \"a\" it's \\"),
-            ("größe → 日本", "größe → 日本"),
-            ("\u{1b}[31mred\u{7}", "\\u{1b}[31mred\\u{7}"),
-            ("two\nlines\r\t", "two\\nlines\\r\\t"),
-            ("\u{9b}31m\u{202e}\u{200b}", "\\u{9b}31m\\u{202e}\\u{200b}"),
-        ];
-        for (text, expected) in cases {
-            assert_eq!(printable(text), expected);
-        }
-    }
 
     #[test]
     fn columns_line_up_and_lines_do_not_trail() {

@@ -8,7 +8,8 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt as _;
 use std::process::Stdio;
 
-use rootful_net_core::dns::{foreign_resolv_conf, hosts, resolv_conf, servers_beyond_host};
+use rootful_net_client::resolver;
+use rootful_net_core::dns::hosts;
 use rootful_net_dbus::AttachmentProperties;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
@@ -69,7 +70,7 @@ impl Files {
         let addresses = attachment.interfaces.iter().flat_map(|interface| &interface.addresses);
         let addresses = addresses.filter_map(|text| text.split('/').next()?.parse().ok());
         Ok(Self {
-            resolv_conf: resolver(service, attachment).await?,
+            resolv_conf: resolv_conf(service, attachment).await?,
             own: match hosts {
                 HostsFile::Podmans => Some((attachment.name.clone(), addresses.collect())),
                 HostsFile::Images => None,
@@ -128,18 +129,12 @@ impl Files {
     }
 }
 
-/// What `/etc/resolv.conf` should be: servers that were asked for, else those of the networks, else those of
-/// the host if the container can reach any of them.
-async fn resolver(
+/// The text of `/etc/resolv.conf`; none where it stays as it is.
+async fn resolv_conf(
     service: &Service,
     attachment: &AttachmentProperties,
 ) -> Result<Option<String>, ServiceError> {
-    let parsed = |list: &[String]| -> Vec<IpAddr> {
-        list.iter().filter_map(|text| text.parse().ok()).collect()
-    };
-    if !attachment.dns.is_empty() {
-        return Ok(Some(foreign_resolv_conf(&parsed(&attachment.dns))));
-    }
+    let asked: Vec<IpAddr> = attachment.dns.iter().filter_map(|text| text.parse().ok()).collect();
     let networks = service.networks().await?;
     let attached =
         |name: &str| attachment.interfaces.iter().position(|interface| interface.network == name);
@@ -148,15 +143,8 @@ async fn resolver(
         .filter_map(|network| Some((attached(&network.name)?, network)))
         .collect();
     networks.sort_by_key(|(position, _)| *position);
-    let servers: Vec<IpAddr> =
-        networks.iter().flat_map(|(_, network)| parsed(&network.name_servers)).collect();
-    if !servers.is_empty() {
-        return Ok(Some(resolv_conf(&servers)));
-    }
-    let leads_out = networks.iter().any(|(_, network)| !network.internal);
-    let of_host = fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
-    let servers = servers_beyond_host(&of_host);
-    Ok((leads_out && !servers.is_empty()).then(|| foreign_resolv_conf(&servers)))
+    let networks: Vec<_> = networks.into_iter().map(|(_, network)| network).collect();
+    Ok(resolver::resolv_conf(&asked, &networks))
 }
 
 /// Whether the process sees the caller's own files, which are not a container's.

@@ -5,32 +5,38 @@ mod change;
 mod in_use;
 mod leases;
 mod policy;
+mod reconcile;
 mod start;
 
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use futures_util::{Stream, StreamExt as _};
+use futures_util::{FutureExt as _, Stream, StreamExt as _};
 use rootful_net_core::attachment::{Attachment, AttachmentId, Holder, NamespaceId};
 use rootful_net_core::catalogue::Catalogue;
 use rootful_net_core::derivation::AddressKey;
 use rootful_net_core::dns;
-use rootful_net_core::ledger::Ledger;
+use rootful_net_core::ledger::{Lease, Ledger};
 use rootful_net_core::name::ContainerName;
 use rootful_net_core::ownership::Owner;
 use rootful_net_core::planner::World;
 use rootful_net_core::policy::Caller;
 use rootful_net_core::request::{AttachRequest, ContainerId, OnConflict};
-use rootful_net_dbus::{Error, Result};
-use rootful_net_kernel::{Kernel, LinkEvent, Namespace};
+use rootful_net_dbus::{Error, LeaseProperties, Result, SkippedLeaseProperties};
+use rootful_net_kernel::{Kernel, KernelEvent, Namespace, RulesetMark};
 use tokio::sync::{Notify, oneshot};
+use tokio::time::MissedTickBehavior;
 
 use crate::dns::NameServer;
 use crate::fair_queue::{FairQueue, Line};
 use crate::service::Objects;
 use crate::store::Store;
+use crate::watchdog;
 
 use leases::LeaseFile;
 use policy::PolicyInForce;
+use reconcile::Upkeep;
 
 pub(crate) use policy::{Checked, Shown};
 pub(crate) use start::start;
@@ -102,9 +108,12 @@ enum Command {
     Attach(Box<Attach>, oneshot::Sender<Result<Attached>>),
     Plan(Box<Attach>, oneshot::Sender<Result<String>>),
     Detach(Selection, oneshot::Sender<Result<Vec<Attachment>>>),
+    Repair(oneshot::Sender<Result<Vec<String>>>),
     Reload(oneshot::Sender<Result<()>>),
     Check(Caller, Box<AttachRequest>, oneshot::Sender<Result<Checked>>),
     Show(Caller, oneshot::Sender<Result<Shown>>),
+    ListLeases(Option<u32>, oneshot::Sender<Result<Vec<LeaseProperties>>>),
+    ImportLeases(Vec<Lease>, oneshot::Sender<Result<Vec<SkippedLeaseProperties>>>),
 }
 
 /// Where requests are handed to the engine. Users take turns.
@@ -112,6 +121,7 @@ enum Command {
 pub(crate) struct EngineHandle {
     waiting: Arc<Mutex<FairQueue<Command>>>,
     changed: Arc<Notify>,
+    is_closed: Arc<AtomicBool>,
 }
 
 impl std::fmt::Debug for EngineHandle {
@@ -134,6 +144,11 @@ impl EngineHandle {
     /// Detaches; answers with what was attached.
     pub(crate) async fn detach(&self, line: Line, selection: Selection) -> Result<Vec<Attachment>> {
         self.ask(line, |reply| Command::Detach(selection, reply)).await
+    }
+
+    /// Brings the kernel and what is recorded together again; answers with what was done.
+    pub(crate) async fn repair(&self) -> Result<Vec<String>> {
+        self.ask(Line::User(0), Command::Repair).await
     }
 
     /// Reads the policy again and puts it in force, if it is one.
@@ -164,6 +179,9 @@ impl EngineHandle {
         let (reply, answer) = oneshot::channel();
         {
             let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+            if self.is_closed.load(Ordering::Relaxed) {
+                return Err(Error::stopping());
+            }
             if waiting.line(line).count() >= QUEUE_LENGTH {
                 return Err(Error::Unavailable(format!(
                     "{QUEUE_LENGTH} requests of this user are waiting already; try again later"
@@ -172,23 +190,29 @@ impl EngineHandle {
             waiting.push(line, command(reply));
         }
         self.changed.notify_one();
-        answer.await.map_err(|_| stopping())?
+        answer.await.map_err(|_| Error::stopping())?
     }
 
     async fn next(&self) -> Command {
         loop {
             let changed = self.changed.notified();
-            let next = self.waiting.lock().unwrap_or_else(PoisonError::into_inner).pop(|_| true);
-            match next {
-                Some((_, command)) => return command,
+            match self.waiting_now() {
+                Some(command) => return command,
                 None => changed.await,
             }
         }
     }
-}
 
-fn stopping() -> Error {
-    Error::Unavailable("the service is stopping".to_owned())
+    fn waiting_now(&self) -> Option<Command> {
+        let next = self.waiting.lock().unwrap_or_else(PoisonError::into_inner).pop(|_| true);
+        next.map(|(_, command)| command)
+    }
+
+    /// From now on, whoever asks is told that the service is stopping.
+    fn close(&self) {
+        let _waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        self.is_closed.store(true, Ordering::Relaxed);
+    }
 }
 
 /// The engine.
@@ -203,19 +227,45 @@ pub(crate) struct Engine {
     objects: Objects,
     name_server: NameServer,
     handle: EngineHandle,
+    upkeep: Upkeep,
+    kept_mark: Option<RulesetMark>,
+    events: Pin<Box<dyn Stream<Item = KernelEvent> + Send>>,
 }
 
 impl Engine {
-    /// Makes changes for as long as it is polled.
-    pub(crate) async fn run(mut self, link_events: impl Stream<Item = LinkEvent>) {
-        let mut link_events = std::pin::pin!(link_events);
+    /// Makes changes until it is told to stop. What was asked for until then is done and answered.
+    pub(crate) async fn run(mut self, stop: impl Future<Output = ()>) {
+        let nothing = Box::pin(futures_util::stream::empty());
+        let mut events = std::mem::replace(&mut self.events, nothing).fuse();
+        let mut stop = std::pin::pin!(stop);
+        let mut regularly = tokio::time::interval(reconcile::INTERVAL);
+        regularly.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let handle = self.handle.clone();
             tokio::select! {
-                command = handle.next() => self.obey(command).await,
-                Some(event) = link_events.next() => self.notice(event).await,
+                command = handle.next() => self.obey(command),
+                Some(event) = events.next() => {
+                    let mut is_damaged = self.notice(event);
+                    // What belongs together comes together.
+                    while let Some(Some(event)) = events.next().now_or_never() {
+                        is_damaged |= self.notice(event);
+                    }
+                    if is_damaged {
+                        self.repair_at_once();
+                    }
+                }
+                _ = regularly.tick() => {
+                    self.look_around();
+                    watchdog::feed();
+                }
+                () = &mut stop => break,
             }
         }
+        self.handle.close();
+        while let Some(command) = self.handle.waiting_now() {
+            self.obey(command);
+        }
+        self.objects.are_shown().await;
     }
 
     /// The networks.
@@ -223,23 +273,26 @@ impl Engine {
         &self.catalogue
     }
 
-    async fn obey(&mut self, command: Command) {
+    fn obey(&mut self, command: Command) {
         // Whoever asked may have gone away since; what was asked for happens nevertheless.
         match command {
             Command::Attach(attach, reply) => {
-                let (answer, afterwards) = self.attach(attach).await;
+                let (answer, remainder) = self.attach(attach);
                 self.objects.then(move || _ = reply.send(answer));
                 self.publish_names();
-                self.finish(&afterwards);
+                self.finish(remainder);
             }
             Command::Plan(attach, reply) => {
                 let _ = reply.send(self.plan(&attach));
             }
             Command::Detach(selection, reply) => {
-                let (answer, afterwards) = self.detach(&selection).await;
+                let (answer, remainder) = self.detach(&selection);
                 self.objects.then(move || _ = reply.send(answer));
                 self.publish_names();
-                self.finish(&afterwards);
+                self.finish(remainder);
+            }
+            Command::Repair(reply) => {
+                let _ = reply.send(self.repair());
             }
             Command::Reload(reply) => {
                 let _ = reply.send(self.reload());
@@ -250,24 +303,18 @@ impl Engine {
             Command::Show(caller, reply) => {
                 let _ = reply.send(Ok(self.show(&caller)));
             }
+            Command::ListLeases(owner, reply) => {
+                let _ = reply.send(self.list_leases(owner));
+            }
+            Command::ImportLeases(leases, reply) => {
+                let _ = reply.send(self.import_leases(leases));
+            }
         }
     }
 
     /// Has the names of what is attached now served.
     fn publish_names(&self) {
         self.name_server.serve(dns::records(&self.catalogue, &self.ledger));
-    }
-
-    async fn notice(&mut self, event: LinkEvent) {
-        let dead: Vec<AttachmentId> = match event {
-            LinkEvent::Removed { name } => {
-                self.ledger.of_host_link(&name).map(|dead| dead.id().clone()).into_iter().collect()
-            }
-            LinkEvent::Lost => {
-                self.ledger.attachments().map(|attachment| attachment.id().clone()).collect()
-            }
-        };
-        self.release_dead(&dead).await;
     }
 
     fn world(&self) -> World<'_> {

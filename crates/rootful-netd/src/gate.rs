@@ -182,6 +182,13 @@ impl Gate {
         }
     }
 
+    /// Waits until every call that was let through is answered.
+    pub(crate) async fn all_answered(&self) {
+        while !self.state().served.is_empty() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    }
+
     /// Forgets a connection that the bus says is gone.
     pub(crate) fn forget(&self, unique_name: &str) {
         let mut state = self.state();
@@ -268,7 +275,7 @@ impl Gate {
     async fn identify(self, sender: String) {
         let identity = match self.connection.get() {
             Some(connection) => authority::peer_uid(connection, &sender).await,
-            None => Err(Error::Unavailable("the service is starting".to_owned())),
+            None => Err(Error::starting()),
         };
         let identity = match identity {
             Ok(uid) if user_database::is_named(uid).await => {

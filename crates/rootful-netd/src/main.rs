@@ -8,6 +8,7 @@ mod dns;
 mod engine;
 mod error;
 mod fair_queue;
+mod fd_store;
 mod gate;
 mod log;
 mod networks;
@@ -16,6 +17,7 @@ mod polkit;
 mod service;
 mod store;
 mod user_database;
+mod watchdog;
 
 use std::process::ExitCode;
 

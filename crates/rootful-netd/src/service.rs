@@ -5,6 +5,8 @@ mod manager;
 mod network;
 mod objects;
 
+use std::time::Duration;
+
 use anyhow::Context as _;
 use rootful_net_dbus::name::{BUS_NAME, MANAGER_PATH};
 use sd_notify::NotifyState;
@@ -18,6 +20,9 @@ use crate::engine::{self, EngineHandle};
 use crate::{decision_log, gate};
 use manager::Manager;
 
+/// How long the last answers may take when the service stops.
+const LAST_ANSWERS: Duration = Duration::from_secs(2);
+
 /// Serves until it is told to stop. Attachments stay as they are then.
 ///
 /// # Errors
@@ -27,10 +32,8 @@ pub(crate) async fn serve() -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let hangup = signal(SignalKind::hangup())?;
-    // From here on, so that no removal is missed while the records are read.
-    let link_events = rootful_net_kernel::link_removals()?;
     let (connection, gate) = gate::connect().await.context("no system bus")?;
-    let authority = Authority::new(gate, connection.clone());
+    let authority = Authority::new(gate.clone(), connection.clone());
     let server = connection.object_server();
     server.at(MANAGER_PATH, ObjectManager).await?;
     let (engine, handle) = engine::start(&connection, authority.clone()).await?;
@@ -46,15 +49,20 @@ pub(crate) async fn serve() -> anyhow::Result<()> {
         "ready"
     );
     // Without systemd there is nobody to tell.
-    let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+    let _ = sd_notify::notify(&[NotifyState::Ready]);
     tokio::spawn(reload_when_told(handle, hangup));
     tokio::spawn(summarize_decisions());
-    tokio::select! {
-        () = engine.run(link_events) => {}
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
-    let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+    let stop = async {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        let _ = sd_notify::notify(&[NotifyState::Stopping]);
+    };
+    engine.run(stop).await;
+    // Answers are on their way. Who asks from now on is told that the service stops; who waits for polkit is not
+    // waited for.
+    let _ = tokio::time::timeout(LAST_ANSWERS, gate.all_answered()).await;
     Ok(())
 }
 

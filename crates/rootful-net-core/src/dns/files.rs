@@ -1,6 +1,7 @@
 //! The text of a container's `/etc/resolv.conf` and `/etc/hosts`. Who writes them, and where, is the
 //! client's and the hook's business.
 
+use std::fmt::{self, Display, Formatter};
 use std::net::IpAddr;
 
 /// The domain that podman's name server answers for: a container that looks for `web` may ask for
@@ -10,20 +11,62 @@ pub const SEARCH_DOMAIN: &str = "dns.podman";
 /// As many servers as a resolver asks, resolv.conf(5).
 const MAX_SERVERS: usize = 3;
 
-/// The text of `/etc/resolv.conf` for a container whose networks have these name servers.
-pub fn resolv_conf(servers: &[IpAddr]) -> String {
-    format!("search {SEARCH_DOMAIN}\n{}", foreign_resolv_conf(servers))
+/// Whom a container asks for names. Its text is that of `/etc/resolv.conf`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Resolver {
+    /// The name servers of its networks, which know containers by their names.
+    OfNetworks(Vec<IpAddr>),
+    /// Others, which know nothing of containers.
+    Foreign(Vec<IpAddr>),
 }
 
-/// The text of `/etc/resolv.conf` for a container that asks other servers, which know nothing of containers.
-pub fn foreign_resolv_conf(servers: &[IpAddr]) -> String {
-    let servers = servers.iter().take(MAX_SERVERS);
-    servers.map(|server| format!("nameserver {server}\n")).collect()
+/// What a container's resolver depends on of a network that it is on.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ResolverNetwork {
+    /// Where containers on it ask for names; empty where none are served.
+    pub name_servers: Vec<IpAddr>,
+    /// Whether it reaches nothing beyond itself.
+    pub internal: bool,
+}
+
+impl Resolver {
+    /// Decides it: the servers that were asked for, else those of the networks, else those of the host if the
+    /// container can reach any of them. `host_resolv_conf` is the text of the host's `/etc/resolv.conf`.
+    pub fn of_container(
+        asked: &[IpAddr],
+        networks: &[ResolverNetwork],
+        host_resolv_conf: &str,
+    ) -> Option<Self> {
+        if !asked.is_empty() {
+            return Some(Self::Foreign(asked.to_vec()));
+        }
+        let served = networks.iter().flat_map(|network| &network.name_servers).copied();
+        let served: Vec<IpAddr> = served.collect();
+        if !served.is_empty() {
+            return Some(Self::OfNetworks(served));
+        }
+        let leads_out = networks.iter().any(|network| !network.internal);
+        let of_host = servers_beyond_host(host_resolv_conf);
+        (leads_out && !of_host.is_empty()).then_some(Self::Foreign(of_host))
+    }
+}
+
+impl Display for Resolver {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let servers = match self {
+            Self::OfNetworks(servers) => {
+                writeln!(f, "search {SEARCH_DOMAIN}")?;
+                servers
+            }
+            Self::Foreign(servers) => servers,
+        };
+        servers.iter().take(MAX_SERVERS).try_for_each(|server| writeln!(f, "nameserver {server}"))
+    }
 }
 
 /// The servers in a host's `/etc/resolv.conf` that a container can ask as well: those that are not on the
 /// host's loopback interface.
-pub fn servers_beyond_host(resolv_conf: &str) -> Vec<IpAddr> {
+fn servers_beyond_host(resolv_conf: &str) -> Vec<IpAddr> {
     let servers = resolv_conf.lines().filter_map(|line| {
         let mut words = line.split_whitespace();
         (words.next() == Some("nameserver")).then(|| words.next()?.parse().ok())?
@@ -65,8 +108,37 @@ mod tests {
     fn a_resolver_gets_three_servers_and_podmans_domain() {
         let servers = addresses(&["10.87.0.1", "fd00::1", "192.0.2.1", "192.0.2.2"]);
         let three = "nameserver 10.87.0.1\nnameserver fd00::1\nnameserver 192.0.2.1\n";
-        assert_eq!(resolv_conf(&servers), format!("search dns.podman\n{three}"));
-        assert_eq!(foreign_resolv_conf(&servers), three);
+        let of_networks = Resolver::OfNetworks(servers.clone());
+        assert_eq!(of_networks.to_string(), format!("search dns.podman\n{three}"));
+        assert_eq!(Resolver::Foreign(servers).to_string(), three);
+    }
+
+    #[test]
+    fn servers_are_those_asked_for_then_the_networks_then_the_hosts() {
+        let network = |servers: &[&str], internal| ResolverNetwork {
+            name_servers: addresses(servers),
+            internal,
+        };
+        let (named, second) = (network(&["10.87.0.1"], false), network(&["10.88.0.1"], true));
+        let (plain, closed) = (network(&[], false), network(&[], true));
+        let of_networks = |list: &[&str]| Some(Resolver::OfNetworks(addresses(list)));
+        let foreign = |list: &[&str]| Some(Resolver::Foreign(addresses(list)));
+        let host = "nameserver 192.0.2.53\n";
+        let loopback = "nameserver 127.0.0.53\n";
+        let cases: [(&[&str], Vec<_>, &str, Option<Resolver>); 8] = [
+            (&["192.0.2.9"], vec![named.clone()], host, foreign(&["192.0.2.9"])),
+            (&["192.0.2.9"], vec![], "", foreign(&["192.0.2.9"])),
+            (&[], vec![second, named.clone()], host, of_networks(&["10.88.0.1", "10.87.0.1"])),
+            (&[], vec![closed.clone(), named], host, of_networks(&["10.87.0.1"])),
+            (&[], vec![closed.clone(), plain.clone()], host, foreign(&["192.0.2.53"])),
+            (&[], vec![plain], loopback, None),
+            (&[], vec![closed], host, None),
+            (&[], vec![], host, None),
+        ];
+        for (asked, networks, host, expected) in cases {
+            let found = Resolver::of_container(&addresses(asked), &networks, host);
+            assert_eq!(found, expected, "{asked:?} {networks:?} {host}");
+        }
     }
 
     #[test]

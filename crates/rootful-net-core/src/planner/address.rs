@@ -80,7 +80,7 @@ pub(super) fn known_name(holder: &Holder, other: Holder) -> Option<ContainerName
     (other.owner == holder.owner).then_some(other.name)
 }
 
-/// The address that the name had before, else the first candidate that nobody has or had, else the one
+/// The address that the name has or had last, else the first candidate that nobody has or had, else the one
 /// whose idle lease is the oldest.
 fn derived(
     world: World<'_>,
@@ -94,13 +94,15 @@ fn derived(
         user.is_none_or(|user| user.holder() == *holder)
     };
     let lease_of = |address: &IpAddr| world.ledger.leases().get(name, *address);
-    let own = world.ledger.leases().of_holder(holder).find(|lease| {
+    let own = world.ledger.leases().of_holder(holder).filter(|lease| {
         lease.network == *name
             && lease.origin == AddressOrigin::Derived
             && subnet.is_usable(lease.address)
             && is_free(&lease.address)
     });
-    if let Some(lease) = own {
+    // What it has now, else what it had last: leases that were imported can give a name several.
+    let is_in_use = |lease: &Lease| world.ledger.address_user(name, lease.address).is_some();
+    if let Some(lease) = own.max_by_key(|lease| (is_in_use(lease), lease.used)) {
         return Ok(lease.address);
     }
     let subject = Subject { network: name, owner: holder.owner, container: &holder.name };

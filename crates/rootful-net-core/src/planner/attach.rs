@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use super::address::{addresses, attachment_id, host_link, mac};
 use super::detach::{forget_flows, idle_bridges, released_rules};
 use super::forward::forwards;
+use super::reserve::PortChange;
 use super::{Change, PlanError, World, bridge, tables};
 use crate::attachment::{Attachment, AttachmentId, Holder, Interface, NamespaceId};
 use crate::derivation::link_local;
@@ -270,7 +271,8 @@ fn plan(
         observed.links.contains_key(interface.veth.host_link.as_str())
             && kept_from.is_some_and(|existing| has_link(existing, interface))
     };
-    let mut steps = Vec::new();
+    let ports = PortChange::new(observed, existing, attachment);
+    let mut steps: Vec<_> = ports.before().collect();
     for network in networks {
         steps.extend(bridge::steps(world, observed, network)?);
     }
@@ -295,6 +297,7 @@ fn plan(
     for interface in attachment.interfaces().iter().filter(|interface| !is_kept(interface)) {
         steps.push(Step::BringUp(interface.veth.host_link.clone()));
     }
+    steps.extend(ports.after());
     let mut afterwards = forget_flows(existing.into_iter().chain([attachment]));
     if let Some(existing) = existing {
         let remaining: Vec<_> = networks.iter().map(|network| network.name()).collect();

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Change, World, tables};
+use super::{Change, World, reserve, tables};
 use crate::attachment::Attachment;
 use crate::name::NetworkName;
 use crate::observed::{Observed, Query};
@@ -23,6 +23,7 @@ pub fn detach(world: World<'_>, observed: &Observed, attachment: &Attachment) ->
     let own = tables::of_attachment(attachment).into_iter();
     let own = own.filter(|element| !ports.contains(element));
     let steps = tables::removal_of(observed, own.chain(released_rules(world, attachment, &[])));
+    let steps = steps.into_iter().chain(reserve::release(attachment)).collect();
     let mut afterwards = forget_flows([attachment]);
     let links = attachment.interfaces().iter().map(|interface| &interface.veth.host_link);
     afterwards.extend(links.cloned().map(Step::DeleteLink));
@@ -34,7 +35,7 @@ pub fn detach(world: World<'_>, observed: &Observed, attachment: &Attachment) ->
     }
     afterwards.extend(idle_bridges(world, attachment, &[]));
     Change {
-        plan: Plan { steps: steps.into_iter().collect(), afterwards },
+        plan: Plan { steps, afterwards },
         released: vec![attachment.id().clone()],
         attached: None,
     }
@@ -74,7 +75,7 @@ pub(super) fn idle_bridges(
 /// Has the flows routed afresh that were addressed to the ports of these attachments, when they come or go:
 /// only those of connectionless protocols, since a connection that outlives its forward is dead anyway. The
 /// kernel walks its whole table for that, which may take tens of milliseconds, so nobody should wait for it.
-pub(super) fn forget_flows<'a>(attachments: impl IntoIterator<Item = &'a Attachment>) -> Vec<Step> {
+pub fn forget_flows<'a>(attachments: impl IntoIterator<Item = &'a Attachment>) -> Vec<Step> {
     let forwards = attachments.into_iter().flat_map(Attachment::forwards);
     let flows: BTreeSet<_> = forwards
         .filter(|forward| forward.protocol == Protocol::Udp)

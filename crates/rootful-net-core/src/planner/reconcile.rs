@@ -103,6 +103,11 @@ pub fn is_link_intact(world: World<'_>, observed: &Observed, link: &str) -> bool
     }
 }
 
+/// Whether the host forwards for the networks that are in use.
+pub fn is_forwarding(world: World<'_>, observed: &Observed) -> bool {
+    bridge::forwarding_steps(observed, &in_use(world, world.ledger.attachments())).is_empty()
+}
+
 /// What must be observed to say of a link whether it is intact: itself and what it hangs on.
 pub fn link_query(world: World<'_>, link: &InterfaceName) -> Query {
     let attachment = world.ledger.of_host_link(link.as_str());
@@ -293,4 +298,3 @@ fn own_name(link: &Link) -> Option<(LinkKind, InterfaceName)> {
     let name = is_own.then(|| link.name.parse().ok()).flatten();
     name.map(|name| (link.kind.clone(), name))
 }
-

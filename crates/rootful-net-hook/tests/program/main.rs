@@ -118,7 +118,7 @@ fn without_a_bus_or_a_service_the_start_fails() {
     let bus = Bus::without_service();
     let (code, _, stderr) = run(bus.address(), "attach", state.as_bytes());
     assert_eq!(code, 1);
-    assert!(stderr.contains("is not installed or not running; see"), "{stderr}");
+    assert!(stderr.contains("is not installed or not running: "), "{stderr}");
 }
 
 #[test]

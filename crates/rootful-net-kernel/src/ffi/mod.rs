@@ -3,5 +3,6 @@
 
 #![allow(unsafe_code)]
 
+pub(crate) mod inherited;
 pub(crate) mod nft;
 pub(crate) mod nsfs;

@@ -9,6 +9,7 @@ use rootful_net_core::ruleset::{
     self, ChainKind, Change, Element, Family, Field, HookPoint, TableName, Transaction, Value,
 };
 
+use super::value::bytes;
 use super::{RulesError, expression, first_line, user_data};
 use crate::ffi::nft::{self, Acknowledge, ElementMessage, NamedSet, SetType};
 
@@ -202,30 +203,4 @@ fn set_type(fields: &[Field]) -> SetType {
         fields => fields.iter().map(|field| field.padded_width()).sum(),
     };
     SetType { number, len: u32::try_from(len).expect("a few fields") }
-}
-
-/// A key or data as the kernel has it: a value alone, or several at whole registers.
-fn bytes(values: &[Value]) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(32);
-    for value in values {
-        match value {
-            Value::Ipv4(address) => bytes.extend(address.octets()),
-            Value::Ipv6(address) => bytes.extend(address.octets()),
-            Value::Ether(address) => bytes.extend(address.octets()),
-            Value::Protocol(protocol) => bytes.push(protocol.number()),
-            Value::Port(port) => bytes.extend(port.get().to_be_bytes()),
-            Value::Interface(name) => {
-                let padding = Field::InterfaceName.width().saturating_sub(name.as_str().len());
-                bytes.extend(name.as_str().bytes());
-                bytes.extend(std::iter::repeat_n(0, padding));
-            }
-            Value::NeighbourTarget(address) => bytes.extend(address.octets()),
-            Value::NeighbourOption(option, mac) => bytes.extend(option.octets(*mac)),
-            Value::ConnectionLimit(limit) => bytes.extend(limit.to_ne_bytes()),
-        }
-        if values.len() > 1 {
-            bytes.resize(bytes.len().next_multiple_of(4), 0);
-        }
-    }
-    bytes
 }

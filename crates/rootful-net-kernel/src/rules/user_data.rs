@@ -26,6 +26,13 @@ pub(super) fn comment(comment: &str) -> Option<Vec<u8>> {
     (len <= 128).then(|| item(ELEMENT_COMMENT, &[comment.as_bytes(), &[0]].concat()))
 }
 
+/// The comment in user data that [`comment`] has made, and nothing else.
+pub(super) fn read_comment(user_data: &[u8]) -> Option<&str> {
+    let [ELEMENT_COMMENT, len, text @ .., 0] = user_data else { return None };
+    let is_whole = usize::from(*len) == text.len() + 1 && text.len() < 128 && !text.contains(&0);
+    if is_whole { str::from_utf8(text).ok() } else { None }
+}
+
 /// The user data by which `nft` can list the set.
 pub(super) fn of_set(set: &Set) -> Vec<u8> {
     if !set.key.iter().all(|field| field.has_type()) {
@@ -111,4 +118,25 @@ fn number(kind: u8, value: u32) -> Vec<u8> {
 fn item(kind: u8, value: &[u8]) -> Vec<u8> {
     let len = u8::try_from(value.len()).expect("user data of at most 255 bytes");
     [&[kind, len], value].concat()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_comment_is_read_as_it_was_written_and_nothing_else_is() {
+        for text in ["", "0cf9890d91", "réseau", &"x".repeat(127)] {
+            let written = comment(text).expect("short enough");
+            assert_eq!(read_comment(&written), Some(text));
+            for len in 0..written.len() {
+                assert_eq!(read_comment(&written[..len]), None);
+            }
+            assert_eq!(read_comment(&[&written[..], &[0]].concat()), None);
+        }
+        assert_eq!(read_comment(&[1, 3, b'a', b'b', 0]), None, "of another kind");
+        assert_eq!(read_comment(&[0, 3, b'a', 0, 0]), None, "it ends before");
+        assert_eq!(read_comment(&[0, 2, 0xff, 0]), None, "no text");
+        assert_eq!(read_comment(&[&[0, 129][..], &[b'x'; 128], &[0]].concat()), None, "too long");
+    }
 }

@@ -7,8 +7,7 @@ use clap::Args;
 use rootful_net_core::name::{Alias, ContainerName};
 use rootful_net_core::publish::Publish;
 use rootful_net_core::request::{ContainerId, NetworkRequest};
-use rootful_net_dbus::{AttachMessage, objects};
-use zbus::Fd;
+use rootful_net_dbus::AttachMessage;
 
 use crate::cidfile;
 use crate::cli::{Format, dns_server, text_of};
@@ -152,12 +151,8 @@ impl Setup {
         }
         let located = initialized(located)?;
         let namespace = existing(&located.place)?;
-        let manager = service.manager().await?;
-        let AttachMessage { name, networks, publish, .. } = &message;
-        let fd = Fd::from(namespace.as_fd());
-        let (path, _changed) =
-            manager.attach(fd, name, networks, publish, &message.options()).await?;
-        let attachment = objects::attachment(service.connection(), &path).await?;
+        let path = service.attach(namespace.as_fd(), &message).await?;
+        let attachment = service.attachment(&path).await?;
         if let (Place::Process(pid), Some(_)) = (&located.place, &located.id) {
             let files = Files::new(&service, &attachment, located.hosts).await?;
             if let Err(error) = files.write(*pid) {
@@ -251,10 +246,7 @@ fn existing(place: &Place) -> Result<OwnedFd, Error> {
 
 async fn plan(service: &Service, message: &AttachMessage, place: &Place) -> Result<String, Error> {
     let namespace = existing(place)?;
-    let manager = service.manager().await?;
-    let AttachMessage { name, networks, publish, .. } = message;
-    let fd = Fd::from(namespace.as_fd());
-    let plan = manager.plan(fd, name, networks, publish, &message.options()).await?;
+    let plan = service.plan(namespace.as_fd(), message).await?;
     Ok(plan.lines().map(|line| output::printable(line) + "\n").collect())
 }
 

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 use rootful_net_core::name::ContainerName;
-use rootful_net_dbus::{AttachmentProxy, DetachOptions, Error as WireError};
-use zbus::Fd;
+use rootful_net_core::request::RequestError;
+use rootful_net_dbus::{DetachOptions, Error as WireError};
 
 use crate::attached::{self, LookupError};
 use crate::cidfile;
@@ -76,8 +76,7 @@ async fn detach_container(container: &ContainerName) -> Result<String, Error> {
 }
 
 async fn detach_name(service: &Service, name: &ContainerName) -> Result<bool, Error> {
-    let options = DetachOptions::default().to_dictionary();
-    Ok(service.manager().await?.detach(name.as_str(), &options).await?)
+    Ok(service.detach(name.as_str(), DetachOptions::default()).await?)
 }
 
 async fn detach_id(service: &Service, digits: &str) -> Result<String, Error> {
@@ -90,10 +89,13 @@ async fn detach_id(service: &Service, digits: &str) -> Result<String, Error> {
         }
         .into());
     }
-    if let Some((path, _)) = found.pop() {
-        let proxy =
-            AttachmentProxy::new(service.connection(), path).await.map_err(WireError::from)?;
-        proxy.detach().await?;
+    if let Some((_, attachment)) = found.pop() {
+        let owner = (attachment.owner != attached::own_uid()).then_some(attachment.owner);
+        let container_id = attachment.container_id.parse();
+        let container_id = Some(
+            container_id.map_err(|error: RequestError| WireError::Internal(error.to_string()))?,
+        );
+        service.detach_all(DetachOptions { owner, container_id }).await?;
     }
     Ok(String::new())
 }
@@ -106,13 +108,12 @@ async fn detach_namespace(namespace: Result<OwnedFd, NamespaceError>) -> Result<
         Err(error) => return Err(error.into()),
     };
     let service = Service::connect().await?;
-    service.manager().await?.detach_namespace(Fd::from(namespace.as_fd())).await?;
+    service.detach_namespace(namespace.as_fd()).await?;
     Ok(String::new())
 }
 
 async fn detach_all() -> Result<String, Error> {
     let service = Service::connect().await?;
-    let options = DetachOptions::default().to_dictionary();
-    let names = service.manager().await?.detach_all(&options).await?;
+    let names = service.detach_all(DetachOptions::default()).await?;
     Ok(names.iter().map(|name| output::printable(name) + "\n").collect())
 }

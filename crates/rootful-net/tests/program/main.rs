@@ -200,14 +200,15 @@ fn teardown_goes_by_name_then_by_id() {
     let pid = std::process::id().to_string();
     let short = &podman::ID[..12];
     let by_short_id = format!("detach {short}");
+    let by_id = format!("detach all container-id {}", podman::ID);
     let cases: &[(&[&str], &[&str], &str)] = &[
         (&["web"], &["detach web"], ""),
         (&["--name", "web"], &["detach web"], ""),
         (&["none"], &["detach none"], ""),
-        (&[short], &[&by_short_id, "detach attachment"], ""),
+        (&[short], &[&by_short_id, &by_id], ""),
         (&["--name", short], &[&by_short_id], ""),
         (&["0123456789ab"], &["detach 0123456789ab"], ""),
-        (&["--cidfile", cidfile], &["detach attachment"], ""),
+        (&["--cidfile", cidfile], &[&by_id], ""),
         (&["--pid", &pid], &["detach own-namespace"], ""),
         (&["--all"], &["detach all"], "db\nweb\n"),
     ];

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 
 use rootful_net_dbus::name::{BUS_NAME, MANAGER_PATH};
 use rootful_net_dbus::{
-    Dictionary, Error, InterfaceProperties, PortProperties, Result, SubnetProperties,
+    DetachOptions, Dictionary, Error, InterfaceProperties, PortProperties, Result, SubnetProperties,
 };
 use tempfile::TempDir;
 use zbus::fdo::ObjectManager;
@@ -106,8 +106,8 @@ impl Drop for Bus {
 async fn serve(address: &str, calls: Calls) -> zbus::Result<zbus::Connection> {
     zbus::connection::Builder::address(address)
         .serve_at(MANAGER_PATH, ObjectManager)
-        .serve_at(MANAGER_PATH, Manager { calls: Arc::clone(&calls) })
-        .serve_at(ATTACHMENT_PATH, Attachment { calls })
+        .serve_at(MANAGER_PATH, Manager { calls })
+        .serve_at(ATTACHMENT_PATH, Attachment)
         .serve_at(NETWORK_PATH, Network)
         .name(BUS_NAME)
         .build()
@@ -120,12 +120,8 @@ struct Manager {
 
 impl Manager {
     fn record(&self, call: String) {
-        record(&self.calls, call);
+        self.calls.lock().expect("no test panics with it").push(call);
     }
-}
-
-fn record(calls: &Calls, call: String) {
-    calls.lock().expect("no test panics with it").push(call);
 }
 
 /// Whether the client passed the namespace of this process.
@@ -211,23 +207,18 @@ impl Manager {
         Ok(true)
     }
 
-    async fn detach_all(&self, _options: Dictionary) -> Result<Vec<String>> {
-        self.record("detach all".to_owned());
+    async fn detach_all(&self, options: Dictionary) -> Result<Vec<String>> {
+        let DetachOptions { container_id, .. } = DetachOptions::from_wire(options)?;
+        let container_id = container_id.map(|id| format!(" container-id {id}")).unwrap_or_default();
+        self.record(format!("detach all{container_id}"));
         Ok(vec!["db".to_owned(), "web".to_owned()])
     }
 }
 
-struct Attachment {
-    calls: Calls,
-}
+struct Attachment;
 
 #[interface(name = "io.rootful_net1.Attachment")]
 impl Attachment {
-    async fn detach(&self) -> Result<()> {
-        record(&self.calls, "detach attachment".to_owned());
-        Ok(())
-    }
-
     #[zbus(property)]
     async fn id(&self) -> String {
         "0123456789".to_owned()

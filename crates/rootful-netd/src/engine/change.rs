@@ -14,11 +14,34 @@ use rootful_net_kernel::Namespace;
 
 use super::{Attach, Attached, Engine, Selection};
 use crate::error::{chain, denied, internal, plan_error, unrecorded};
+use crate::fd_store::Held;
 use crate::store::Record;
 
 impl Engine {
     /// Attaches; answers, and says what remains to be done after the answer.
-    pub(super) async fn attach(&mut self, attach: Box<Attach>) -> (Result<Attached>, Vec<Step>) {
+    pub(super) fn attach(&mut self, attach: Box<Attach>) -> (Result<Attached>, Remainder) {
+        match self.try_attach(attach) {
+            // What was observed may have been wrong by the time it was relied upon: then that is repaired, and
+            // what was asked for decided on anew.
+            Err((attach, first)) => match self.look_after(Scope::Everything).as_slice() {
+                [] => (Err(first), Remainder::default()),
+                _ => match self.try_attach(attach) {
+                    Ok(attached) => attached,
+                    Err((_, error)) => {
+                        self.look_after(Scope::Everything);
+                        (Err(error), Remainder::default())
+                    }
+                },
+            },
+            Ok(attached) => attached,
+        }
+    }
+
+    /// Gives the request back where the kernel refused what was decided.
+    fn try_attach(
+        &mut self,
+        attach: Box<Attach>,
+    ) -> std::result::Result<(Result<Attached>, Remainder), (Box<Attach>, Error)> {
         let started = Instant::now();
         let consent = match attach.consent {
             Some(_) => Consent::Given,
@@ -27,25 +50,29 @@ impl Engine {
         let (decision, grants) = match self.decide(&attach, consent) {
             Ok(Decided::Ask(grants)) => {
                 let generation = self.policy.generation();
-                return (Ok(Attached::AskPolkit { attach, generation, grants }), Vec::new());
+                let ask = Attached::AskPolkit { attach, generation, grants };
+                return Ok((Ok(ask), Remainder::default()));
             }
             Ok(Decided::Allowed(decision, grants)) => (decision, grants),
-            Err(error) => return (Err(error), Vec::new()),
+            Err(error) => return Ok((Err(error), Remainder::default())),
         };
         let change = match decision {
             AttachDecision::Unchanged(id) => {
-                return (Ok(Attached::Done { id, changed: false, grants }), Vec::new());
+                let done = Attached::Done { id, changed: false, grants };
+                return Ok((Ok(done), Remainder::default()));
             }
             AttachDecision::Change(change) => change,
         };
-        match self.carry_out(&change, &attach.namespace).await {
+        match self.carry_out(&change, &attach.namespace) {
             Ok(attachment) => {
                 log_attached(&attachment, started.elapsed());
                 log_unserved(&self.catalogue, &attachment);
                 let id = attachment.id().clone();
-                (Ok(Attached::Done { id, changed: true, grants }), change.plan.afterwards)
+                let steps = change.plan.afterwards;
+                let remainder = Remainder { steps, forgotten: Vec::new() };
+                Ok((Ok(Attached::Done { id, changed: true, grants }), remainder))
             }
-            Err(error) => (Err(error), Vec::new()),
+            Err(error) => Err((attach, error)),
         }
     }
 
@@ -87,49 +114,51 @@ impl Engine {
     }
 
     /// Carries out what makes an attachment, with the record written before and after.
-    async fn carry_out(&mut self, change: &Change, namespace: &Namespace) -> Result<Attachment> {
+    fn carry_out(&mut self, change: &Change, namespace: &Namespace) -> Result<Attachment> {
         let attachment = change.attached.clone().expect("to attach makes an attachment");
-        let previous = self.ledger.get(attachment.id()).cloned();
+        let id = attachment.id();
+        let previous = self.ledger.get(id).cloned();
+        self.keep_networks(&attachment)?;
         let pending = Record::pending(attachment.clone(), previous.clone());
-        let recorded = self.keep_networks(&attachment).and_then(|()| {
-            self.store.record(&pending).map_err(|error| unrecorded(&error))
-        });
-        if let Err(error) = recorded {
+        self.store.record(&pending).map_err(|error| {
             self.forget_networks(&attachment);
-            return Err(error);
-        }
-        let carried_out = tokio::task::block_in_place(|| {
-            self.kernel.carry_out(&change.plan.steps, Some(namespace))
-        });
+            unrecorded(&error)
+        })?;
+        // Only who has the namespace can give it back what is unplugged, should this process be killed.
+        let unplugs = change.plan.steps.iter().any(|step| matches!(step, Step::Unplug { .. }));
+        let held = unplugs.then(|| Held::new(id, namespace));
+        let steps = &change.plan.steps;
+        let carried_out =
+            tokio::task::block_in_place(|| self.kernel.carry_out(steps, Some(namespace)));
+        drop(held);
         if let Err(error) = carried_out {
-            self.forget_networks(&attachment);
             let restored = match previous {
                 Some(previous) => self.store.record(&Record::live(previous)),
-                None => self.store.forget(attachment.id()),
+                None => self.store.forget(id),
             };
             if let Err(error) = restored {
                 tracing::error!(error = chain(&error), "cannot put the record right");
             }
+            self.forget_networks(&attachment);
             return Err(internal(&error));
         }
         self.ledger.insert(attachment.clone());
-        if let Some(previous) = &previous {
-            self.forget_networks(previous);
-        }
         if let Err(error) = self.store.record(&Record::live(attachment.clone())) {
             // The record stays pending: a restart would take the attachment for unfinished.
             tracing::error!(error = chain(&error), "cannot record that the attachment is live");
+            self.upkeep.unrecorded.insert(id.clone());
         }
+        if let Some(previous) = &previous {
+            self.forget_networks(previous);
+        }
+        self.keep_mark();
         self.keep_leases();
         self.objects.publish(&attachment);
         Ok(attachment)
     }
 
     /// Detaches; answers, and says what remains to be done after the answer.
-    pub(super) async fn detach(
-        &mut self,
-        selection: &Selection,
-    ) -> (Result<Vec<Attachment>>, Vec<Step>) {
+    pub(super) fn detach(&mut self, selection: &Selection) -> (Result<Vec<Attachment>>, Remainder) {
         let selected: Vec<AttachmentId> = match selection {
             Selection::Holder(holder) => id_of(self.ledger.of_holder(holder)),
             Selection::Namespace(namespace) => id_of(self.ledger.of_namespace(*namespace)),
@@ -152,80 +181,70 @@ impl Engine {
         };
         let started = Instant::now();
         let mut detached = Vec::new();
-        let mut afterwards = Vec::new();
+        let mut remainder = Remainder::default();
         for id in selected {
-            match self.release(&id).await {
-                Ok((attachment, steps)) => {
+            match self.release(&id) {
+                Ok((attachment, further)) => {
                     log_detached(&attachment, "detached", started.elapsed());
                     detached.push(attachment);
-                    afterwards.extend(steps);
+                    remainder.steps.extend(further.steps);
+                    remainder.forgotten.extend(further.forgotten);
                 }
-                Err(error) => return (Err(error), afterwards),
+                Err(error) => return (Err(error), remainder),
             }
         }
-        (Ok(detached), afterwards)
+        (Ok(detached), remainder)
     }
 
-    /// Releases those of the attachments whose links are gone.
-    pub(super) async fn release_dead(&mut self, candidates: &[AttachmentId]) {
-        for id in candidates {
-            let Some(attachment) = self.ledger.get(id) else { continue };
-            let links = attachment.interfaces().iter();
-            let links = links.map(|interface| interface.veth.host_link.clone()).collect();
-            let query = Query { links, ..Query::default() };
-            let Ok(observed) = self.observe(&query, None) else { continue };
-            if query.links.iter().all(|link| observed.links.contains_key(link.as_str())) {
-                continue;
-            }
-            let started = Instant::now();
-            match self.release(id).await {
-                Ok((attachment, afterwards)) => {
-                    log_detached(&attachment, "container is gone", started.elapsed());
-                    self.publish_names();
-                    self.finish(&afterwards);
-                }
-                Err(error) => {
-                    tracing::error!(%id, %error, "cannot release a container that is gone");
-                }
-            }
-        }
-    }
-
-    /// Takes an attachment out of service, the ledger, the store and off the bus.
-    async fn release(&mut self, id: &AttachmentId) -> Result<(Attachment, Vec<Step>)> {
+    /// Takes an attachment out of service, the ledger and off the bus.
+    pub(super) fn release(&mut self, id: &AttachmentId) -> Result<(Attachment, Remainder)> {
         let observed = self.observe(&planner::detach_query(), None)?;
         let attachment = self.ledger.get(id).expect("it was selected from the ledger").clone();
         let change = planner::detach(self.world(), &observed, &attachment);
+        if let Err(error) = self.store.record(&Record::ending(attachment.clone())) {
+            // Should the service end here, the next start takes it for live, or its container for gone.
+            tracing::error!(error = chain(&error), "cannot record that the attachment ends");
+        }
         let steps = &change.plan.steps;
         let carried_out = tokio::task::block_in_place(|| self.kernel.carry_out(steps, None));
         self.ledger.remove(id);
+        self.objects.withdraw(id);
+        let mut remainder =
+            Remainder { steps: change.plan.afterwards, forgotten: vec![attachment.clone()] };
         if let Err(error) = carried_out {
-            // Somebody else changed the ruleset: make it anew without the attachment.
-            tracing::warn!(error = chain(&error), "the ruleset is not what it was; making it anew");
-            let query = planner::reconcile_query(self.world(), Scope::Everything);
-            let observed = self.observe(&query, None)?;
-            let plan = planner::reconcile(self.world(), &observed, Scope::Everything).plan;
-            let rebuilt = tokio::task::block_in_place(|| self.kernel.carry_out(&plan.steps, None));
-            if let Err(error) = rebuilt {
-                self.ledger.insert(attachment);
-                return Err(internal(&error));
+            tracing::warn!(error = chain(&error), "the ruleset is not what it was; repairing it");
+            self.look_after_all_but(&mut remainder);
+            if self.upkeep.unfinished {
+                self.finish(remainder);
+                return Err(Error::Internal(format!(
+                    "{} is detached, but not everything of it could be removed: that is tried again; the log of rootful-netd says why",
+                    attachment.name()
+                )));
             }
         }
-        if let Err(error) = self.store.forget(id) {
-            tracing::error!(error = chain(&error), "cannot remove the record");
-        }
-        self.forget_networks(&attachment);
-        self.objects.withdraw(id);
-        Ok((attachment, change.plan.afterwards))
+        Ok((attachment, remainder))
+    }
+
+    /// Repairs everything, and leaves of what remains to be done only what that does not do.
+    fn look_after_all_but(&mut self, remainder: &mut Remainder) {
+        self.look_after(Scope::Everything);
+        remainder.steps.retain(|step| matches!(step, Step::ForgetFlows(_)));
     }
 
     /// Does what nobody waits for.
-    pub(super) fn finish(&mut self, steps: &[Step]) {
-        for step in steps {
+    pub(super) fn finish(&mut self, remainder: Remainder) {
+        for step in &remainder.steps {
             let done = tokio::task::block_in_place(|| self.kernel.apply(step, None));
             if let Err(error) = done {
                 let error = chain(&error);
                 tracing::error!(step = step.to_string(), error, "cannot finish a change");
+                self.upkeep.unfinished = true;
+            }
+        }
+        for attachment in remainder.forgotten {
+            self.forget_networks(&attachment);
+            if let Err(error) = self.store.forget(attachment.id()) {
+                tracing::error!(error = chain(&error), "cannot remove the record");
             }
         }
     }
@@ -237,6 +256,23 @@ impl Engine {
     ) -> Result<Observed> {
         let observed = tokio::task::block_in_place(|| self.kernel.observe(query, namespace));
         observed.map_err(|error| internal(&error))
+    }
+}
+
+/// What remains of a change once it has been answered for.
+#[derive(Debug, Default)]
+pub(super) struct Remainder {
+    /// Steps that nobody waits for.
+    pub(super) steps: Vec<Step>,
+    /// Attachments whose records are to be removed behind the steps.
+    pub(super) forgotten: Vec<Attachment>,
+}
+
+impl Remainder {
+    /// Has nothing be left of an attachment that is not in the ledger.
+    pub(super) fn drop_attachment(&mut self, attachment: Attachment) {
+        self.steps.extend(planner::forget_flows([&attachment]));
+        self.forgotten.push(attachment);
     }
 }
 
@@ -277,7 +313,7 @@ fn log_unserved(catalogue: &Catalogue, attachment: &Attachment) {
     }
 }
 
-fn log_detached(attachment: &Attachment, outcome: &'static str, elapsed: Duration) {
+pub(super) fn log_detached(attachment: &Attachment, outcome: &'static str, elapsed: Duration) {
     let owner = attachment.owner();
     let name = attachment.name().as_str();
     let microseconds = microseconds(elapsed);

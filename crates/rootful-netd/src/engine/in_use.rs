@@ -42,14 +42,15 @@ impl Engine {
     /// Keeps the definitions of the networks that get their first attachment with this one.
     ///
     /// # Errors
-    /// One cannot be written.
+    /// One cannot be written; then none is kept.
     pub(super) fn keep_networks(&self, attachment: &Attachment) -> Result<()> {
-        for network in unused(self, attachment) {
-            if let Some(definition) = self.catalogue.get(network) {
-                self.store.keep_network(definition).map_err(|error| unrecorded(&error))?;
-            }
-        }
-        Ok(())
+        let definitions = unused(self, attachment).filter_map(|name| self.catalogue.get(name));
+        let kept: std::result::Result<(), StoreError> =
+            definitions.map(|network| self.store.keep_network(network)).collect();
+        kept.map_err(|error| {
+            self.forget_networks(attachment);
+            unrecorded(&error)
+        })
     }
 
     /// Forgets the definitions of those of the attachment's networks that nothing is attached to any more.

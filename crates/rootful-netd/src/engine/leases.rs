@@ -3,8 +3,12 @@
 
 use std::time::{Duration, Instant};
 
-use super::Engine;
+use rootful_net_core::ledger::Lease;
+use rootful_net_dbus::{Error, LeaseProperties, MAX_LISTED_LEASES, Result, SkippedLeaseProperties};
+
+use super::{Command, Engine, EngineHandle};
 use crate::error::chain;
+use crate::fair_queue::Line;
 
 /// How often it is told that the leases cannot be written.
 const TOLD_EVERY: Duration = Duration::from_secs(60);
@@ -49,7 +53,67 @@ impl LeaseFile {
     }
 }
 
+impl EngineHandle {
+    /// Lists the leases of this owner, or all.
+    pub(crate) async fn list_leases(
+        &self,
+        line: Line,
+        owner: Option<u32>,
+    ) -> Result<Vec<LeaseProperties>> {
+        self.ask(line, |reply| Command::ListLeases(owner, reply)).await
+    }
+
+    /// Takes leases over; answers with those that are not.
+    pub(crate) async fn import_leases(
+        &self,
+        line: Line,
+        leases: Vec<Lease>,
+    ) -> Result<Vec<SkippedLeaseProperties>> {
+        self.ask(line, |reply| Command::ImportLeases(leases, reply)).await
+    }
+}
+
 impl Engine {
+    /// The leases of this owner, or all, by network and address.
+    pub(super) fn list_leases(&self, owner: Option<u32>) -> Result<Vec<LeaseProperties>> {
+        let leases = self.ledger.leases().iter();
+        let selected: Vec<&Lease> = leases
+            .filter(|lease| owner.is_none_or(|owner| lease.holder.owner == owner))
+            .take(MAX_LISTED_LEASES + 1)
+            .collect();
+        if selected.len() > MAX_LISTED_LEASES {
+            return Err(Error::InvalidArgument(format!(
+                "there are more than {MAX_LISTED_LEASES} leases; list those of one user at a time with option \"owner\""
+            )));
+        }
+        let shown = selected.into_iter().map(|lease| {
+            let is_in_use = self.ledger.address_user(&lease.network, lease.address).is_some();
+            LeaseProperties::new(lease, is_in_use)
+        });
+        Ok(shown.collect())
+    }
+
+    /// Takes leases over and keeps them; answers with those that are not taken over.
+    pub(super) fn import_leases(
+        &mut self,
+        leases: Vec<Lease>,
+    ) -> Result<Vec<SkippedLeaseProperties>> {
+        let count = leases.len();
+        let skipped = self.ledger.import(&self.catalogue, leases);
+        tracing::info!(
+            imported = count - skipped.len(),
+            skipped = skipped.len(),
+            "leases imported"
+        );
+        self.keep_leases();
+        if self.lease_file.is_unwritten() {
+            return Err(Error::Unavailable(
+                "the leases are taken over but cannot be written to disk, so they do not outlast the service yet; make room in /var/lib/rootful-net".to_owned(),
+            ));
+        }
+        Ok(skipped.iter().map(SkippedLeaseProperties::from).collect())
+    }
+
     /// Keeps the leases on disk. Where that fails, what is attached stays so, and they are to be kept again
     /// later: the log says so, once a minute.
     pub(super) fn keep_leases(&mut self) {

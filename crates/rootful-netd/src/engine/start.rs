@@ -1,14 +1,17 @@
 //! How the engine comes up: files read, records and kernel brought together again, objects on the bus.
 
-use anyhow::Context as _;
+use rootful_net_core::attachment::Attachment;
 use rootful_net_core::ledger::Ledger;
-use rootful_net_core::planner::{self, Change, Scope};
-use rootful_net_kernel::Kernel;
+use rootful_net_core::planner::{self, Scope};
+use rootful_net_kernel::{Kernel, Namespace, RulesetMark};
 use zbus::Connection;
 
-use super::{Engine, EngineHandle, LeaseFile, PolicyInForce, in_use};
+use super::change::Remainder;
+use super::{Engine, EngineHandle, LeaseFile, PolicyInForce, Upkeep, in_use};
 use crate::authority::Authority;
 use crate::dns::NameServer;
+use crate::error::chain;
+use crate::fd_store::{self, Held};
 use crate::networks;
 use crate::service::Objects;
 use crate::store::{Phase, Record, Store};
@@ -24,24 +27,20 @@ pub(crate) async fn start(
     let store = Store::open()?;
     let key = store.address_key()?;
     let mut kernel = Kernel::open()?;
+    // From here on, so that nothing is missed while the records are read.
+    let events = Box::pin(kernel.events()?);
+    let kept_mark = store.mark().and_then(|text| serde_json::from_str::<RulesetMark>(&text).ok());
+    if let Some(mark) = &kept_mark {
+        kernel.remember(mark.clone());
+    }
     let policy = PolicyInForce::read();
     let mut catalogue = networks::read();
     if let Err(error) = networks::ensure_default(&mut catalogue, &mut kernel, &key) {
-        tracing::error!(error = crate::error::chain(&error), "there is no default network");
+        tracing::error!(error = chain(&error), "there is no default network");
     }
-    let mut ledger = Ledger::new(store.leases());
+    let ledger = Ledger::new(store.leases());
     let records = store.records()?;
     in_use::take_up(&store, &mut catalogue, &records)?;
-    let (live, pending): (Vec<Record>, Vec<Record>) =
-        records.into_iter().partition(|record| record.phase == Phase::Live);
-    live.into_iter().for_each(|record| ledger.insert(record.attachment));
-    for record in &pending {
-        // Nobody was told that it is attached: its links are strays, its elements are left out of the
-        // ruleset that is made below.
-        let name = record.attachment.name().as_str();
-        tracing::warn!(owner = record.attachment.owner(), name, "unfinished attachment undone");
-        store.forget(record.attachment.id())?;
-    }
     let handle = EngineHandle::default();
     let objects = Objects::new(connection.clone(), handle.clone(), authority);
     let name_server = NameServer::start(connection.clone());
@@ -56,36 +55,103 @@ pub(crate) async fn start(
         objects,
         name_server,
         handle: handle.clone(),
+        upkeep: Upkeep::default(),
+        kept_mark,
+        events,
     };
-    engine.reconcile().await?;
+    engine.resume(records);
     // Whoever finds the service on the bus finds everything that is attached.
-    let (shown, all_shown) = tokio::sync::oneshot::channel();
-    engine.objects.then(move || _ = shown.send(()));
-    all_shown.await.context("the objects are not shown on the bus")?;
+    engine.objects.are_shown().await;
     Ok((engine, handle))
 }
 
 impl Engine {
-    async fn reconcile(&mut self) -> anyhow::Result<()> {
-        let observed = self.observe(&planner::reconcile_query(self.world(), Scope::Everything), None)?;
-        let Change { plan, released, .. } = planner::reconcile(self.world(), &observed, Scope::Everything);
-        self.kernel.carry_out(&plan.steps, None).context("cannot restore the ruleset")?;
-        for id in released {
-            if let Some(attachment) = self.ledger.remove(&id) {
-                let name = attachment.name().as_str();
-                tracing::info!(%id, owner = attachment.owner(), name, "container is gone");
-                self.forget_networks(&attachment);
+    /// Goes on where the last process ended, wherever that was.
+    fn resume(&mut self, records: Vec<Record>) {
+        let mut kept = fd_store::take();
+        let mut remainder = Remainder::default();
+        for record in records {
+            let Record { phase, attachment, previous, .. } = record;
+            let live = match (phase, previous) {
+                (Phase::Live, _) => Some(attachment),
+                (Phase::Ending, _) | (Phase::Pending, None) => {
+                    remainder.drop_attachment(attachment);
+                    None
+                }
+                (Phase::Pending, Some(previous)) => {
+                    let held = kept.iter().position(|(held, _)| held.is_for(attachment.id()));
+                    let held = held.map(|position| kept.swap_remove(position));
+                    self.go_back(attachment, previous, held, &mut remainder)
+                }
+            };
+            if let Some(live) = live {
+                self.ledger.insert(live);
             }
-            self.store.forget(&id)?;
         }
+        for attachment in &remainder.forgotten {
+            let (owner, name) = (attachment.owner(), attachment.name().as_str());
+            tracing::warn!(owner, name, "what was not finished is undone");
+        }
+        // The links of what was dropped are strays now, and its elements nobody's.
+        self.look_after(Scope::Everything);
+        self.finish(remainder);
+        self.keep_leases();
         self.publish_names();
-        self.finish(&plan.afterwards);
         for network in self.catalogue.networks() {
             self.objects.publish_network(network);
         }
         for attachment in self.ledger.attachments() {
             self.objects.publish(attachment);
         }
-        Ok(())
+    }
+
+    /// Gives a container back what an interrupted change was about to replace. Where the links were being changed, that
+    /// takes the namespace, which the service manager kept; without it, the container has lost them.
+    fn go_back(
+        &mut self,
+        attachment: Attachment,
+        previous: Attachment,
+        kept: Option<(Held, Namespace)>,
+        remainder: &mut Remainder,
+    ) -> Option<Attachment> {
+        let owner = previous.owner();
+        let name = previous.name().to_string();
+        if attachment.namespace() != previous.namespace() {
+            // What was attached before had ended or was given up.
+            remainder.drop_attachment(previous);
+            remainder.drop_attachment(attachment);
+            return None;
+        }
+        let steps = planner::restore(&attachment, &previous);
+        let kept = kept.filter(|(_, namespace)| namespace.id() == previous.namespace());
+        let namespace = kept.as_ref().map(|(_, namespace)| namespace);
+        let restored = match (steps.is_empty(), namespace) {
+            (true, _) => Ok(()),
+            (false, Some(namespace)) => tokio::task::block_in_place(|| {
+                self.kernel.carry_out(&steps, Some(namespace)).map_err(|error| chain(&error))
+            }),
+            (false, None) => Err("nobody kept its network namespace".to_owned()),
+        };
+        match restored {
+            Ok(()) => {
+                tracing::warn!(owner, name, "interrupted change undone: attached as before");
+                if let Err(error) = self.store.record(&Record::live(previous.clone())) {
+                    tracing::error!(error = chain(&error), "cannot put the record right");
+                    self.upkeep.unrecorded.insert(previous.id().clone());
+                }
+                Some(previous)
+            }
+            Err(error) => {
+                tracing::error!(
+                    owner,
+                    name,
+                    error,
+                    "the change of an attachment was interrupted and cannot be undone: the container has lost its network; set it up again"
+                );
+                remainder.drop_attachment(previous);
+                remainder.drop_attachment(attachment);
+                None
+            }
+        }
     }
 }

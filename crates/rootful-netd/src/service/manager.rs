@@ -10,7 +10,8 @@ use rootful_net_core::request::ContainerId;
 use rootful_net_dbus::name::attachment_path;
 use rootful_net_dbus::{
     AttachMessage, CheckOptions, DetachOptions, Dictionary, Error, FindingProperties,
-    GrantProperties, PolicyUser, Result, StatusOptions,
+    GrantProperties, LeaseEntry, LeaseOptions, LeaseProperties, Options, PolicyUser, Result,
+    SkippedLeaseProperties, StatusOptions,
 };
 use rootful_net_kernel::Namespace;
 use zbus::message::Header;
@@ -240,6 +241,49 @@ impl Manager {
         let outcome = outcome.await;
         let recorded = outcome.as_ref().map(|()| &[][..]);
         decision_log::record(sender.line, sender.uid, "reload policy", &asked, recorded);
+        outcome
+    }
+
+    /// Lists which name has which address.
+    #[zbus(out_args("leases"))]
+    async fn list_leases(
+        &self,
+        #[zbus(header)] header: Header<'_>,
+        options: Dictionary,
+    ) -> Result<Vec<LeaseProperties>> {
+        let sender = self.authority.sender(&header)?;
+        let owner = match LeaseOptions::from_wire(options)?.owner {
+            None if sender.uid == 0 => None,
+            None => Some(sender.uid),
+            Some(owner) if sender.uid == 0 || owner == sender.uid => Some(owner),
+            Some(_) => {
+                return Err(Error::NotAuthorized(
+                    "only root may list the leases of another user".to_owned(),
+                ));
+            }
+        };
+        self.engine.list_leases(sender.line, owner).await
+    }
+
+    /// Takes leases over.
+    #[zbus(out_args("skipped"))]
+    async fn import_leases(
+        &self,
+        #[zbus(header)] header: Header<'_>,
+        leases: Vec<LeaseEntry>,
+        options: Dictionary,
+    ) -> Result<Vec<SkippedLeaseProperties>> {
+        let sender = self.authority.sender(&header)?;
+        let outcome = async {
+            Options::new(options).finish()?;
+            let leases = LeaseEntry::parse_all(&leases)?;
+            self.authority.may_manage(&sender, None, "import leases").await?;
+            self.engine.import_leases(sender.line, leases).await
+        };
+        let outcome = outcome.await;
+        let recorded = outcome.as_ref().map(|_| &[][..]);
+        let asked = Asked::default();
+        decision_log::record(sender.line, sender.uid, "import leases", &asked, recorded);
         outcome
     }
 

@@ -4,7 +4,7 @@
 use rootful_net_core::attachment::{Attachment, AttachmentId};
 use rootful_net_core::network::Network;
 use rootful_net_dbus::name::{attachment_path, network_path};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use zbus::Connection;
 
 use super::attachment::AttachmentObject;
@@ -57,6 +57,14 @@ impl Objects {
     /// Does something once the bus shows everything that was told before.
     pub(crate) fn then(&self, work: impl FnOnce() + Send + 'static) {
         self.tell(Change::Then(Box::new(work)));
+    }
+
+    /// Waits until the bus shows everything that was told before, and those who waited for it have been told.
+    pub(crate) async fn are_shown(&self) {
+        let (shown, all_shown) = oneshot::channel();
+        self.then(move || _ = shown.send(()));
+        // The task ends with the process.
+        let _ = all_shown.await;
     }
 
     fn tell(&self, change: Change) {

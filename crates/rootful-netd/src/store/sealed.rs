@@ -65,7 +65,8 @@ fn unseal(sealed: &[u8]) -> Result<&[u8], Damage> {
 }
 
 fn checksum_line(content: &[u8]) -> String {
-    let digits = Sha256::digest(content).iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let digits =
+        Sha256::digest(content).iter().map(|byte| format!("{byte:02x}")).collect::<String>();
     format!("{CHECKSUM_PREFIX}{digits}\n")
 }
 

@@ -144,7 +144,10 @@ fn sealed_files_of_another_version_or_name_are_damaged() {
     assert!(store.records().unwrap().is_empty());
     write(&store.lease_path, br#"{"version":2,"leases":[]}"#).unwrap();
     assert_eq!(store.leases(), Leases::default());
-    assert_eq!(names(&store.attachment_dir), ["0000000001.json.damaged", "0000000009.json.damaged"]);
+    assert_eq!(
+        names(&store.attachment_dir),
+        ["0000000001.json.damaged", "0000000009.json.damaged"]
+    );
 }
 
 #[test]

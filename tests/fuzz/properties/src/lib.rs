@@ -3,9 +3,6 @@
 //!
 //! The same functions run under libFuzzer (`tests/fuzz/run`) and, over the kept corpora, in `cargo test`.
 
-// The tests of the sources that are compiled in run where they belong.
-#![cfg(not(test))]
-
 mod annotations;
 mod message;
 mod network;
@@ -14,18 +11,6 @@ mod options;
 mod policy;
 mod publish;
 mod records;
-
-// The hook is a program without a library. Its parsers are compiled in here as they are, on top of stand-ins
-// for where they read from: `crate::input` and `crate::deadline` are their names for that.
-#[expect(dead_code, reason = "the hook's programs use the rest")]
-#[path = "../../../../crates/rootful-net-hook/src/config.rs"]
-mod config;
-mod deadline;
-mod input;
-#[path = "../../../../crates/rootful-net-hook/src/state.rs"]
-mod state;
-#[path = "../../../../crates/rootful-net-hook/src/storage.rs"]
-mod storage;
 
 /// A parser of strangers' bytes, and what must hold for it.
 #[derive(Clone, Copy, Debug)]

@@ -5,21 +5,18 @@ use std::path::Path;
 
 use rootful_net_core::annotation::Annotations;
 use rootful_net_core::request::ContainerId;
+use rootful_net_hook::config::Config;
+use rootful_net_hook::state::State;
+use rootful_net_hook::storage::name_in;
 use serde_json::Value;
 
-use crate::config::Config;
-use crate::deadline::Deadline;
-use crate::input::supply;
 use crate::message::check_message;
-use crate::state::State;
-use crate::storage::container_name;
 
 pub(crate) fn check(input: &[u8]) {
-    supply(input);
     check_state(input);
     check_configuration(input);
     let id: ContainerId = "a".repeat(64).parse().expect("an id");
-    if let Ok(name) = container_name(Path::new("/bundle"), &id) {
+    if let Ok(Some(name)) = name_in(input, &id) {
         let Ok(list) = serde_json::from_slice::<Value>(input) else {
             return;
         };
@@ -31,7 +28,7 @@ pub(crate) fn check(input: &[u8]) {
 }
 
 fn check_state(input: &[u8]) {
-    let Ok(state) = State::read(Deadline) else {
+    let Ok(state) = State::parse(input) else {
         return;
     };
     // What is passed over need not even be Unicode.
@@ -48,7 +45,7 @@ fn check_state(input: &[u8]) {
 }
 
 fn check_configuration(input: &[u8]) {
-    let Ok(mut config) = Config::read(Deadline) else {
+    let Ok(mut config) = Config::parse(input) else {
         return;
     };
     let before = value_of(input);

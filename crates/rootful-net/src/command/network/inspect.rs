@@ -4,9 +4,9 @@ use clap::Args;
 use rootful_net_core::name::NetworkName;
 use rootful_net_dbus::NetworkProperties;
 
-use crate::error::{Error, Exit};
+use crate::error::Error;
 use crate::output;
-use crate::service::{Service, ServiceError};
+use crate::service::{Refusal, Service, ServiceError};
 
 /// Show everything about networks, as a JSON array
 #[derive(Debug, Args)]
@@ -31,7 +31,7 @@ fn select<'a>(
     let find = |name: &NetworkName| {
         networks.iter().find(|network| network.name == name.as_str()).ok_or_else(|| {
             ServiceError::Refused {
-                exit: Exit::NotFound,
+                refusal: Refusal::NotFound,
                 message: format!("network \"{name}\" does not exist; see 'rootful-net network ls'"),
             }
         })
@@ -56,7 +56,7 @@ mod tests {
         let found = select(&networks, &names(&["b", "a"])).expect("both exist");
         assert_eq!(found, [&networks[1], &networks[0]]);
         let error = select(&networks, &names(&["a", "c"])).expect_err("no such network");
-        assert_eq!(error.exit().code(), 4);
+        assert_eq!(crate::service::exit(&error).code(), 4);
         assert!(error.to_string().starts_with("network \"c\" does not exist"), "{error}");
     }
 }

@@ -1,0 +1,267 @@
+//! Looking after what is attached: the engine is told of changes that others made, looks for those that it is not
+//! told of, and brings the kernel and the ledger together again.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::time::{Duration, Instant};
+
+use rootful_net_core::attachment::AttachmentId;
+use rootful_net_core::observed::Query;
+use rootful_net_core::plan::Step;
+use rootful_net_core::planner::{self, Scope};
+use rootful_net_dbus::Result;
+use rootful_net_kernel::KernelEvent;
+
+use super::Engine;
+use crate::error::chain;
+use crate::store::Record;
+
+/// How often it is looked for what the kernel does not tell of, while something is attached.
+pub(super) const INTERVAL: Duration = Duration::from_secs(1);
+
+/// So many repairs at once within [`QUARREL_PERIOD`] mean that somebody undoes them: from then on, each waits for the
+/// next regular look.
+const QUARREL: usize = 50;
+const QUARREL_PERIOD: Duration = Duration::from_secs(10);
+/// The most rounds of releasing what is dead before the rest is repaired.
+const MAX_ROUNDS: usize = 8;
+
+/// What is remembered from one look to the next.
+#[derive(Debug, Default)]
+pub(super) struct Upkeep {
+    /// The generation of the ruleset at which it was found to be right.
+    verified: Option<u32>,
+    /// Whether something of ours may be left that no attachment stands for, or could not be repaired.
+    pub(super) unfinished: bool,
+    /// Attachments that are live and could not be recorded as such.
+    pub(super) unrecorded: BTreeSet<AttachmentId>,
+    /// Steps that failed the last time; they are logged once.
+    failing: BTreeSet<String>,
+    /// When repairs were made.
+    repairs: VecDeque<Instant>,
+}
+
+impl Upkeep {
+    /// Whether repairs are undone as fast as they are made.
+    fn is_quarrel(&mut self, now: Instant) -> bool {
+        while self.repairs.front().is_some_and(|&then| now - then > QUARREL_PERIOD) {
+            self.repairs.pop_front();
+        }
+        self.repairs.len() >= QUARREL
+    }
+
+    fn count_repair(&mut self, now: Instant) {
+        self.repairs.push_back(now);
+        if self.repairs.len() == QUARREL {
+            tracing::warn!(
+                "what is repaired is damaged again at once: somebody changes what belongs to rootful-net over and over; repairing once a second from now on"
+            );
+        }
+    }
+}
+
+impl Engine {
+    /// Learns what an event means; says whether something has to be repaired.
+    pub(super) fn notice(&mut self, event: KernelEvent) -> bool {
+        match event {
+            KernelEvent::LinkRemoved { name } => {
+                let dead = self.ledger.of_host_link(&name).map(|dead| dead.id().clone());
+                match dead {
+                    Some(id) => {
+                        self.release_dead(&[id]);
+                        false
+                    }
+                    None => self.is_damaged(&name),
+                }
+            }
+            KernelEvent::LinkChanged { name } => self.is_damaged(&name),
+            KernelEvent::AddressRemoved { link } => self.is_used_bridge(&link),
+            KernelEvent::ForwardingChanged => self.needs_forwarding(),
+            KernelEvent::RulesChanged | KernelEvent::Lost => {
+                self.upkeep.verified = None;
+                !self.ledger.is_empty()
+            }
+        }
+    }
+
+    /// Repairs what an event spoke of, unless that is a quarrel.
+    pub(super) fn repair_at_once(&mut self) {
+        if !self.upkeep.is_quarrel(Instant::now()) {
+            self.look_after(Scope::Everything);
+        }
+    }
+
+    /// Looks for what the kernel does not tell of.
+    pub(super) fn look_around(&mut self) {
+        self.write_what_waits();
+        if self.ledger.is_empty() && !self.upkeep.unfinished {
+            return;
+        }
+        let generation = self.ruleset_generation();
+        let is_known = generation.is_some() && generation == self.upkeep.verified;
+        self.look_after(if is_known { Scope::AllButRules } else { Scope::Everything });
+    }
+
+    /// Writes what the disk did not take when it was due.
+    fn write_what_waits(&mut self) {
+        if self.lease_file.is_unwritten() {
+            self.keep_leases();
+        }
+        for id in std::mem::take(&mut self.upkeep.unrecorded) {
+            let Some(attachment) = self.ledger.get(&id) else { continue };
+            if self.store.record(&Record::live(attachment.clone())).is_err() {
+                self.upkeep.unrecorded.insert(id);
+            }
+        }
+    }
+
+    /// Repairs everything and says what was done: the steps, and below each why it failed where it did.
+    pub(super) fn repair(&mut self) -> Result<Vec<String>> {
+        self.upkeep.failing.clear();
+        Ok(self.look_after(Scope::Everything))
+    }
+
+    /// Brings the kernel and the ledger together again; says what was done.
+    pub(super) fn look_after(&mut self, scope: Scope) -> Vec<String> {
+        let started = Instant::now();
+        let mut done = Vec::new();
+        let mut change = None;
+        let generation = self.ruleset_generation();
+        for _ in 0..MAX_ROUNDS {
+            let query = planner::reconcile_query(self.world(), scope);
+            let Ok(observed) = self.observe(&query, None) else {
+                self.upkeep.unfinished = true;
+                return done;
+            };
+            let planned = planner::reconcile(self.world(), &observed, scope);
+            if planned.released.is_empty() {
+                change = Some(planned);
+                break;
+            }
+            done.extend(planned.released.iter().map(|id| format!("release {id}")));
+            // What is right without them is another question.
+            self.release_dead(&planned.released);
+        }
+        let Some(change) = change else {
+            self.upkeep.unfinished = true;
+            return done;
+        };
+        let mut failing = BTreeSet::new();
+        let steps = change.plan.steps.iter().chain(&change.plan.afterwards);
+        for step in steps {
+            done.push(self.repair_step(step, started, &mut failing));
+        }
+        let is_repaired = change.plan.is_empty();
+        if scope == Scope::Everything || !is_repaired {
+            // What was changed is looked at once more.
+            self.upkeep.verified = generation.filter(|_| is_repaired);
+        }
+        if !is_repaired {
+            self.upkeep.count_repair(started);
+        }
+        self.upkeep.unfinished = !failing.is_empty();
+        self.upkeep.failing = failing;
+        self.keep_mark();
+        done
+    }
+
+    fn repair_step(
+        &mut self,
+        step: &Step,
+        started: Instant,
+        failing: &mut BTreeSet<String>,
+    ) -> String {
+        let text = step.to_string();
+        let headline = text.lines().next().unwrap_or_default().to_owned();
+        let applied = tokio::task::block_in_place(|| self.kernel.apply(step, None));
+        match applied {
+            Ok(()) => {
+                let microseconds = started.elapsed().as_micros();
+                tracing::info!(step = text, microseconds, "repaired");
+                headline
+            }
+            Err(error) => {
+                let error = chain(&error);
+                if !self.upkeep.failing.contains(&text) {
+                    tracing::error!(step = text, error, "cannot repair; trying again");
+                }
+                failing.insert(text);
+                format!("{headline}: failed: {error}")
+            }
+        }
+    }
+
+    /// The generation of all of the host's nftables; unknown where the kernel does not tell.
+    fn ruleset_generation(&mut self) -> Option<u32> {
+        let generation = tokio::task::block_in_place(|| self.kernel.ruleset_generation());
+        generation.inspect_err(|error| tracing::error!(error = chain(error), "no generation")).ok()
+    }
+
+    /// Keeps what a later start needs to tell an intact ruleset from one that somebody changed.
+    pub(super) fn keep_mark(&mut self) {
+        let mark = self.kernel.mark();
+        if mark == self.kept_mark.as_ref() {
+            return;
+        }
+        let Some(mark) = mark.cloned() else { return };
+        let text = serde_json::to_string(&mark).expect("a mark has a JSON form");
+        match self.store.keep_mark(&text) {
+            Ok(()) => self.kept_mark = Some(mark),
+            Err(error) => {
+                tracing::error!(error = chain(&error), "cannot keep the ruleset's mark");
+            }
+        }
+    }
+
+    fn is_used_bridge(&self, link: &str) -> bool {
+        let networks = self.ledger.networks().filter_map(|name| self.catalogue.get(name));
+        networks.into_iter().any(|network| network.interface().as_str() == link)
+    }
+
+    /// Whether a link of ours is not what it should be.
+    fn is_damaged(&mut self, name: &str) -> bool {
+        if self.ledger.of_host_link(name).is_none() && !self.is_used_bridge(name) {
+            return false;
+        }
+        let Ok(link) = name.parse() else { return false };
+        let query = planner::link_query(self.world(), &link);
+        // What cannot be seen is looked at with everything else.
+        self.observe(&query, None)
+            .is_ok_and(|observed| !planner::is_link_intact(self.world(), &observed, name))
+    }
+
+    fn needs_forwarding(&mut self) -> bool {
+        let sysctls = planner::reconcile_query(self.world(), Scope::AllButRules).sysctls;
+        let query = Query { sysctls, ..Query::default() };
+        self.observe(&query, None)
+            .is_ok_and(|observed| !planner::is_forwarding(self.world(), &observed))
+    }
+
+    /// Releases those of the attachments whose links are gone.
+    pub(super) fn release_dead(&mut self, candidates: &[AttachmentId]) {
+        for id in candidates {
+            let Some(attachment) = self.ledger.get(id) else { continue };
+            let links = attachment.interfaces().iter();
+            let links = links.map(|interface| interface.veth.host_link.clone()).collect();
+            let query = Query { links, ..Query::default() };
+            let Ok(observed) = self.observe(&query, None) else { continue };
+            if query.links.iter().all(|link| observed.links.contains_key(link.as_str())) {
+                continue;
+            }
+            let started = Instant::now();
+            match self.release(id) {
+                Ok((attachment, afterwards)) => {
+                    super::change::log_detached(
+                        &attachment,
+                        "container is gone",
+                        started.elapsed(),
+                    );
+                    self.publish_names();
+                    self.finish(afterwards);
+                }
+                Err(error) => {
+                    tracing::error!(%id, %error, "cannot release a container that is gone");
+                }
+            }
+        }
+    }
+}
