@@ -16,6 +16,7 @@ mod daemon_networks;
 mod daemon_persistence;
 mod daemon_requests;
 mod daemon_traffic;
+mod events;
 mod failures;
 mod forwarding;
 mod guard_frames;
@@ -46,6 +47,7 @@ fn main() -> ExitCode {
         daemon_persistence::TESTS,
         daemon_requests::TESTS,
         daemon_traffic::TESTS,
+        events::TESTS,
         failures::TESTS,
         forwarding::TESTS,
         &guard_frames::tests(),

@@ -144,7 +144,7 @@ pub(crate) fn additions(elements: impl IntoIterator<Item = Element>) -> Transact
     elements.into_iter().map(Change::AddElement).collect()
 }
 
-fn deletions(elements: impl IntoIterator<Item = Element>) -> Transaction {
+pub(crate) fn deletions(elements: impl IntoIterator<Item = Element>) -> Transaction {
     elements.into_iter().map(Change::DeleteElement).collect()
 }
 

@@ -45,8 +45,21 @@ impl Ledger {
         Self { leases, ..Self::default() }
     }
 
-    /// Enters an attachment in the place of one with the same id.
+    /// Enters an attachment in the place of one with the same id; its leases are the ones used last.
     pub fn insert(&mut self, attachment: Attachment) {
+        let holder = attachment.holder();
+        for interface in attachment.interfaces() {
+            for address in interface.addresses() {
+                let origin = attachment.origin(&interface.network, address);
+                self.leases.renew(&interface.network, address, holder.clone(), origin);
+            }
+        }
+        self.resume(attachment);
+    }
+
+    /// Enters an attachment that was there before this ledger: only leases that are missing, or somebody else's, are
+    /// entered.
+    pub fn resume(&mut self, attachment: Attachment) {
         let id = attachment.id().clone();
         self.remove(&id);
         self.by_holder.insert(attachment.holder(), id.clone());
@@ -57,8 +70,12 @@ impl Ledger {
             self.macs.insert((network.clone(), interface.mac()), id.clone());
             for address in interface.addresses() {
                 self.addresses.insert((network.clone(), address), id.clone());
-                let origin = attachment.origin(network, address);
-                self.leases.renew(network, address, attachment.holder(), origin);
+                let holder = attachment.holder();
+                let lease = self.leases.get(network, address);
+                if lease.is_none_or(|lease| lease.holder != holder) {
+                    let origin = attachment.origin(network, address);
+                    self.leases.renew(network, address, holder, origin);
+                }
             }
             self.members.entry(network.clone()).or_default().insert(id.clone());
             for name in &interface.names {

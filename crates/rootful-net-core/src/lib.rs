@@ -18,6 +18,7 @@ pub mod ownership;
 pub mod plan;
 pub mod planner;
 pub mod policy;
+mod prefix;
 pub mod publish;
 pub mod request;
 pub mod ruleset;

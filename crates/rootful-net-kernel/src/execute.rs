@@ -10,6 +10,9 @@ use crate::error::KernelError;
 use crate::namespace::Namespace;
 use crate::{Kernel, conntrack, interface, links, sysctl};
 
+/// How many characters of a step stand in a message; one can have thousands of ports.
+const MAX_HEADLINE: usize = 160;
+
 /// A step failed; those before it were taken back, as far as `undo_failures` do not say otherwise.
 #[derive(Debug)]
 pub struct ExecuteError {
@@ -52,11 +55,15 @@ impl Error for ExecuteError {
     }
 }
 
-/// The first line of a step, to stand behind "cannot"; the lines of a transaction are left to the log.
-fn headline(step: &str) -> &str {
+/// The first line of a step, to stand behind "cannot", without its end where it is long; the lines of a transaction are
+/// left to the log.
+fn headline(step: &str) -> String {
     match step.lines().next() {
-        Some("nft:") | None => "change the ruleset",
-        Some(line) => line,
+        Some("nft:") | None => "change the ruleset".to_owned(),
+        Some(line) => match line.char_indices().nth(MAX_HEADLINE) {
+            Some((end, _)) => format!("{}…", &line[..end]),
+            None => line.to_owned(),
+        },
     }
 }
 

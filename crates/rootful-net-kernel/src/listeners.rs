@@ -3,22 +3,49 @@
 use std::collections::BTreeSet;
 use std::io::{self, ErrorKind};
 
+use netlink_packet_core::{DefaultNla, Emitable as _, Parseable as _};
 use netlink_packet_sock_diag::inet::nlas::Nla;
 use netlink_packet_sock_diag::inet::{
     ExtensionFlags, InetRequest, InetResponse, SocketId, StateFlags,
 };
-use netlink_packet_sock_diag::{AF_INET, AF_INET6, SockDiagMessage};
+use netlink_packet_sock_diag::{AF_INET, AF_INET6, SOCK_DIAG_BY_FAMILY};
 use netlink_sys::protocols::NETLINK_SOCK_DIAG;
 use rootful_net_core::observed::Listener;
 use rootful_net_core::publish::{Port, Protocol, Reservation};
 
-use crate::netlink::Exchange;
+use crate::netlink::{Exchange, RawMessage};
 
 /// A TCP socket that is bound, does not listen and is not connected, `TCP_BOUND_INACTIVE` of include/net/tcp_states.h.
 /// The kernel lists them since 6.8, commit 91051f003948.
 const BOUND_INACTIVE: u8 = 13;
 const STATE_CLOSE: u8 = 7;
 const STATE_LISTEN: u8 = 10;
+
+/// The `SO_MARK` of the sockets that keep ports for us, by which the kernel passes them over: however many there are,
+/// nobody waits for a list of them.
+pub(crate) const OWN_MARK: u32 = u32::from_be_bytes(*b"rnet");
+
+/// One operation of a filter, or its argument, in the kernel's language: `inet_diag_bc_op` of linux/inet_diag.h, which
+/// has a code and how many bytes further it goes on where it holds and where it does not. What ends exactly at the end
+/// of the filter has passed, what ends behind it has not.
+type Operation = [u8; 4];
+
+const REQ_BYTECODE: u16 = 1;
+const BC_JMP: u8 = 1;
+const BC_MARK_COND: u8 = 10;
+
+const NOT_MARKED: [Operation; 4] = [
+    operation(BC_MARK_COND, 12, 16),
+    OWN_MARK.to_ne_bytes(),
+    u32::MAX.to_ne_bytes(),
+    // Always as if it did not hold.
+    operation(BC_JMP, 4, 8),
+];
+
+const fn operation(code: u8, holds: u8, else_: u16) -> Operation {
+    let [first, second] = else_.to_ne_bytes();
+    [code, holds, first, second]
+}
 
 /// A socket of the host that is bound to a port.
 #[derive(Clone, Debug)]
@@ -46,11 +73,15 @@ impl PortUser {
 /// # Errors
 /// Where the kernel does not answer. That it has no SCTP is no error.
 pub fn listeners() -> io::Result<Vec<Listener>> {
-    listeners_but(&BTreeSet::new())
+    listed(&BTreeSet::new(), &[])
 }
 
-/// The same without the sockets that have these cookies.
+/// The same without the sockets that have these cookies, all of which have the [`OWN_MARK`].
 pub(crate) fn listeners_but(own: &BTreeSet<u64>) -> io::Result<Vec<Listener>> {
+    listed(own, if own.is_empty() { &[] } else { &NOT_MARKED })
+}
+
+fn listed(own: &BTreeSet<u64>, filter: &[Operation]) -> io::Result<Vec<Listener>> {
     let mut listeners = Vec::new();
     for protocol in [Protocol::Tcp, Protocol::Udp, Protocol::Sctp] {
         let states = match protocol {
@@ -59,7 +90,7 @@ pub(crate) fn listeners_but(own: &BTreeSet<u64>) -> io::Result<Vec<Listener>> {
             // A UDP socket that is bound and not connected is in this state, net/ipv4/udp.c.
             Protocol::Udp => 1 << STATE_CLOSE,
         };
-        dump(protocol, None, states, |user| {
+        dump(protocol, None, states, filter, |user| {
             if !own.contains(&user.cookie) {
                 listeners.push(user.listener);
             }
@@ -83,7 +114,7 @@ pub(crate) fn users(
         _ => None,
     };
     let mut users = Vec::new();
-    dump(protocol, only, u32::MAX, |user| {
+    dump(protocol, only, u32::MAX, &[], |user| {
         if ports.contains(&user.listener.port) && !own.contains(&user.cookie) {
             users.push(user);
         }
@@ -91,33 +122,52 @@ pub(crate) fn users(
     Ok(users)
 }
 
-/// Hands the sockets in these states to `each`; with `port`, those that are bound to it.
+/// Hands the sockets in these states that pass the filter to `each`; with `port`, those that are bound to it.
 fn dump(
     protocol: Protocol,
     port: Option<Port>,
     states: u32,
+    filter: &[Operation],
     mut each: impl FnMut(PortUser),
 ) -> io::Result<()> {
     let mut exchange = Exchange::open(NETLINK_SOCK_DIAG)?;
     for socket_id in [SocketId::new_v4(), SocketId::new_v6()] {
-        let question = SockDiagMessage::InetRequest(InetRequest {
+        let request = InetRequest {
             family: if socket_id.source_address.is_ipv4() { AF_INET } else { AF_INET6 },
             protocol: protocol.number(),
             extensions: ExtensionFlags::empty(),
             states: StateFlags::from_bits_retain(states),
             socket_id: SocketId { source_port: port.map_or(0, Port::get), ..socket_id },
-        });
-        let outcome = exchange.dump(question, |answer| {
-            if let SockDiagMessage::InetResponse(socket) = answer {
-                port_user(protocol, &socket).into_iter().for_each(&mut each);
+        };
+        let mut unreadable = None;
+        let outcome = exchange.dump(question(&request, filter), |answer: RawMessage| {
+            match InetResponse::parse(&answer.payload) {
+                Ok(socket) => port_user(protocol, &socket).into_iter().for_each(&mut each),
+                Err(error) => unreadable = Some(error),
             }
         });
+        if let Some(error) = unreadable {
+            return Err(io::Error::new(ErrorKind::InvalidData, error.to_string()));
+        }
         match outcome {
             Err(error) if protocol == Protocol::Sctp && is_missing(&error) => {}
             outcome => outcome?,
         }
     }
     Ok(())
+}
+
+/// The request, which netlink-packet-sock-diag writes without attributes, and the filter as one.
+fn question(request: &InetRequest, filter: &[Operation]) -> RawMessage {
+    let mut payload = vec![0; request.buffer_len()];
+    request.emit(&mut payload);
+    if !filter.is_empty() {
+        let attribute = DefaultNla::new(REQ_BYTECODE, filter.concat());
+        let start = payload.len();
+        payload.resize(start + attribute.buffer_len(), 0);
+        attribute.emit(&mut payload[start..]);
+    }
+    RawMessage { kind: SOCK_DIAG_BY_FAMILY, payload }
 }
 
 fn port_user(protocol: Protocol, socket: &InetResponse) -> Option<PortUser> {

@@ -164,6 +164,7 @@ fn bound_socket(port: Reservation, sharing: Sharing) -> io::Result<Kept> {
         }
         opened => opened?,
     };
+    socket.set_mark(listeners::OWN_MARK)?;
     // The address may be one that the host gets later.
     match port.address {
         IpAddr::V4(_) => socket.set_freebind_v4(true)?,

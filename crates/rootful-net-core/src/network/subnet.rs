@@ -7,6 +7,7 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::SubnetError;
 use crate::name::quoted;
+use crate::prefix;
 
 /// The addresses that are given to containers that ask for none; both ends belong to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -55,8 +56,8 @@ impl Subnet {
         gateway: Option<&str>,
         lease_range: Option<(Option<&str>, Option<&str>)>,
     ) -> Result<Self, SubnetError> {
-        let subnet: IpNet =
-            subnet.parse().map_err(|_| SubnetError::Malformed { found: quoted(subnet) })?;
+        let subnet = prefix::parse(subnet)
+            .ok_or_else(|| SubnetError::Malformed { found: quoted(subnet) })?;
         check_prefix(subnet)?;
         let address = |role, text: &str| -> Result<IpAddr, SubnetError> {
             let address = text.parse().map_err(|_| SubnetError::Address {
@@ -308,6 +309,11 @@ mod tests {
             ("", "subnet \"\" is malformed"),
             ("10.0.0.0", "subnet \"10.0.0.0\" is malformed"),
             ("10.0.0.0/33", "is malformed"),
+            (
+                "096.0.2.0/24",
+                "is malformed (accepted: ADDRESS/LENGTH without leading zeros, as in \"10.89.0.0/24\")",
+            ),
+            ("10.89.0.0/024", "is malformed"),
             ("10.0.0.0/255.0.0.0", "is malformed"),
             ("10.89.0.1/24", "has host bits set (write \"10.89.0.0/24\")"),
             ("fd00::1/64", "has host bits set (write \"fd00::/64\")"),

@@ -11,6 +11,7 @@ use serde::Deserialize;
 use super::decision::Caller;
 use super::usage::{Quota, Resource};
 use crate::name::{NetworkName, quoted};
+use crate::prefix;
 use crate::publish::{HostAddress, Port, Protocol};
 
 /// One grant of a policy file.
@@ -244,10 +245,10 @@ impl TryFrom<String> for AddressPattern {
         if text == "*" {
             return Ok(Self::All);
         }
-        let address = text.parse::<IpAddr>().map(IpNet::from);
-        address.or_else(|_| text.parse()).map(Self::Prefix).map_err(|_| {
+        let address = text.parse::<IpAddr>().ok().map(IpNet::from);
+        address.or_else(|| prefix::parse(&text)).map(Self::Prefix).ok_or_else(|| {
             format!(
-                "{} is not \"*\", an IP address or a prefix such as \"192.0.2.0/24\"",
+                "{} is not \"*\", an IP address or a prefix such as \"192.0.2.0/24\", without leading zeros",
                 quoted(&text)
             )
         })
@@ -326,6 +327,14 @@ mod tests {
         for (pattern, name, expected) in cases {
             let parsed = NamePattern::try_from(pattern.to_owned()).unwrap();
             assert_eq!(parsed.matches(name), expected, "{pattern} against {name}");
+        }
+    }
+
+    #[test]
+    fn numbers_with_leading_zeros_are_refused() {
+        for text in ["096.0.2.0/24", "192.0.2.0/024", "192.0.02.7"] {
+            let error = AddressPattern::try_from(text.to_owned()).expect_err(text);
+            assert!(error.starts_with(&format!("\"{text}\" is not \"*\"")), "{error}");
         }
     }
 

@@ -79,3 +79,22 @@ fn what_is_no_configuration_is_an_error() {
     assert_eq!((odd.hostname(), odd.files_dir(), odd.mount_label()), (None, None, None));
     assert_eq!(odd.network_namespace(), NetworkNamespace::OfHost);
 }
+
+#[test]
+fn numbers_come_out_as_they_went_in() {
+    let numbers = [
+        "0",
+        "-9223372036854775808",
+        "18446744073709551615",
+        "0.1",
+        "-1.7482232971272084e-9",
+        "1.6176163832269587e274",
+        "5e-324",
+    ];
+    for number in numbers {
+        let json = format!(r#"{{"x":{number}}}"#);
+        let written = String::from_utf8(config(&json).to_json()).expect("UTF-8");
+        let written = written.strip_prefix(r#"{"x":"#).and_then(|rest| rest.strip_suffix('}'));
+        assert_eq!(written.map(|text| text.replace("e+", "e")).as_deref(), Some(number));
+    }
+}

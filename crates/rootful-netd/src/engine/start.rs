@@ -68,6 +68,7 @@ pub(crate) async fn start(
 impl Engine {
     /// Goes on where the last process ended, wherever that was.
     fn resume(&mut self, records: Vec<Record>) {
+        let leases = self.ledger.leases().clone();
         let mut kept = fd_store::take();
         let mut remainder = Remainder::default();
         for record in records {
@@ -85,7 +86,7 @@ impl Engine {
                 }
             };
             if let Some(live) = live {
-                self.ledger.insert(live);
+                self.ledger.resume(live);
             }
         }
         for attachment in &remainder.forgotten {
@@ -95,7 +96,9 @@ impl Engine {
         // The links of what was dropped are strays now, and its elements nobody's.
         self.look_after(Scope::Everything);
         self.finish(remainder);
-        self.keep_leases();
+        if *self.ledger.leases() != leases {
+            self.keep_leases();
+        }
         self.publish_names();
         for network in self.catalogue.networks() {
             self.objects.publish_network(network);

@@ -73,19 +73,6 @@ fn check_configuration(input: &[u8]) {
     }
 }
 
-/// What the bytes say, but for numbers that are no integers of 64 bits: there are none in a configuration, and
-/// their last digit may change.
 fn value_of(json: &[u8]) -> Value {
-    let mut value = serde_json::from_slice(json).expect("it was read or written");
-    forget_fractions(&mut value);
-    value
-}
-
-fn forget_fractions(value: &mut Value) {
-    match value {
-        Value::Number(number) if number.is_f64() => *value = Value::Null,
-        Value::Array(values) => values.iter_mut().for_each(forget_fractions),
-        Value::Object(values) => values.values_mut().for_each(forget_fractions),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
-    }
+    serde_json::from_slice(json).expect("it was read or written")
 }
