@@ -12,6 +12,7 @@ use rootful_net_tests::deadline::eventually;
 use rootful_net_tests::footprint::Footprint;
 use rootful_net_tests::namespace::run;
 use rootful_net_tests::sandbox::Sandbox;
+use rootful_net_tests::sealed;
 
 use crate::daemon::{
     ALICE, BOB, Conversation, DEADLINE, System, Web, addresses, container_of,
@@ -29,6 +30,11 @@ pub(crate) const TESTS: &[Test] = &[
     ("persistence::damaged_record_is_set_aside", damaged_record),
     ("persistence::unfinished_attachment_is_undone_at_start", unfinished_attachment),
     ("persistence::lost_ruleset_is_made_anew_at_start", lost_ruleset),
+    ("persistence::edited_network_is_what_it_was_until_its_last_container_is_gone", edited_network),
+    (
+        "persistence::removed_network_is_what_it_was_until_its_last_container_is_gone",
+        removed_network,
+    ),
     ("persistence::secrets_and_records_are_roots_alone", files_are_roots),
 ];
 
@@ -200,7 +206,7 @@ fn damaged_record(sandbox: &Sandbox) -> Result<()> {
     let log = Daemon::log()?;
     ensure!(log.contains(&path) && log.contains("set aside"), "{log}");
     ensure!(!Path::new(&path).exists());
-    ensure!(fs::read_to_string(path.replace(".json", ".damaged"))? == text[..text.len() / 2]);
+    ensure!(fs::read_to_string(format!("{path}.damaged"))? == text[..text.len() / 2]);
     // The others are as they were, and this one can be set up again.
     system.lan.run(|| ensure_seen("192.0.2.1:8080", "192.0.2.100"))?;
     let links = Footprint::look()?.links;
@@ -215,9 +221,9 @@ fn unfinished_attachment(sandbox: &Sandbox) -> Result<()> {
     let web = Web::set_up(ALICE, "web", "-p 8080:80/tcp,udp")?;
     system.end(Daemon::kill)?;
     let path = record_of(&web.attachment.id);
-    let text = fs::read_to_string(&path)?;
+    let text = sealed::read(&path)?;
     ensure!(text.contains(r#""phase":"live""#), "{text}");
-    fs::write(&path, text.replace(r#""phase":"live""#, r#""phase":"pending""#))?;
+    sealed::write(&path, &text.replace(r#""phase":"live""#, r#""phase":"pending""#))?;
     system.start_again()?;
     ensure_nothing_is_left()?;
     ALICE.set_up(&web.container, "web", "-p 8080:80/tcp,udp")?;
@@ -236,6 +242,75 @@ fn lost_ruleset(sandbox: &Sandbox) -> Result<()> {
     system.lan.run(|| ensure_seen("192.0.2.1:8080", "192.0.2.100"))?;
     run("nft delete table inet foreign")?;
     ensure!(Footprint::look()? == before, "{:#?}", Footprint::look()?);
+    Ok(())
+}
+
+const NETWORK_PATH: &str = "/etc/rootful-net/networks/lab.json";
+
+fn network(subnets: &str, mtu: u16) -> String {
+    format!(
+        r#"{{"name": "lab", "network_interface": "lab0", "ipv6_enabled": true,
+            "subnets": [{subnets}], "options": {{"mtu": "{mtu}"}}}}"#
+    )
+}
+
+/// Changes the file of a network that a container is attached to; answers with what is in force in the end.
+fn network_changed_in_use(
+    sandbox: &Sandbox,
+    change: impl Fn() -> Result<()>,
+    told: &str,
+) -> Result<System> {
+    let mut system = System::start_with(sandbox, |installation| {
+        installation
+            .add_policy("lab.toml", "[[grant]]\nusers = [\"alice\"]\nnetworks = [\"lab\"]\n")?;
+        let subnets = r#"{"subnet": "10.77.0.0/24"}, {"subnet": "fd00:77::/64"}"#;
+        installation.add_network(&network(subnets, 1400))
+    })?;
+    let arguments = "--network lab";
+    let web = Web::set_up(ALICE, "web", arguments)?;
+    ensure!(web.ipv4.starts_with("10.77.0."), "{}", web.ipv4);
+    let before = Footprint::look()?;
+    change()?;
+    for end in [Daemon::stop, Daemon::kill] {
+        system.end(end)?;
+        system.start_again()?;
+        let after = Footprint::look()?;
+        ensure!(after == before, "{before:#?} became {after:#?}");
+        let log = Daemon::log()?;
+        ensure!(log.contains(told), "{log}");
+    }
+    ensure!(ALICE.set_up(&web.container, "web", arguments)? == web.attachment);
+    let neighbour = container_of(ALICE)?;
+    let attachment = ALICE.set_up(&neighbour, "neighbour", arguments)?;
+    ensure!(addresses(&attachment)?[0].starts_with("10.77.0."), "{attachment:#?}");
+    neighbour.run(|| ensure_seen(&format!("{}:80", web.ipv4), &addresses(&attachment)?[0]))?;
+    ALICE.succeed(&["teardown", "--all"])?;
+    ensure_nothing_is_left()?;
+    system.end(Daemon::stop)?;
+    system.start_again()?;
+    Ok(system)
+}
+
+fn edited_network(sandbox: &Sandbox) -> Result<()> {
+    let change = || {
+        let subnets = r#"{"subnet": "10.78.0.0/24"}, {"subnet": "fd00:78::/64"}"#;
+        Ok(fs::write(NETWORK_PATH, network(subnets, 1300))?)
+    };
+    let _system = network_changed_in_use(sandbox, change, "\"lab\" is defined differently now")?;
+    let container = container_of(ALICE)?;
+    let attachment = ALICE.set_up(&container, "web", "--network lab")?;
+    ensure!(addresses(&attachment)?[0].starts_with("10.78.0."), "{attachment:#?}");
+    Ok(())
+}
+
+fn removed_network(sandbox: &Sandbox) -> Result<()> {
+    let change = || Ok(fs::remove_file(NETWORK_PATH)?);
+    let _system = network_changed_in_use(sandbox, change, "\"lab\" is not defined any more")?;
+    let container = container_of(ALICE)?;
+    let arguments =
+        ["setup", "--pid", &container.pid().to_string(), "--name", "web", "--network", "lab"];
+    let answer = ALICE.run(&arguments)?;
+    ensure!(answer.code == Some(4), "{answer:?}");
     Ok(())
 }
 

@@ -247,9 +247,14 @@ fn forwarding(_: &Sandbox) -> Result<()> {
         run("ip link add rootful0 type bridge")?;
         let kernel = Kernel::open()?;
         let mut events: Events<'_> = pin!(kernel.events()?);
-        let switches = ["ipv4/ip_forward", "ipv6/conf/all/forwarding", "ipv4/conf/rootful0/forwarding"];
-        for switch in switches {
-            for value in ["1", "0", "1"] {
+        for (switch, values) in [
+            ("ipv4/ip_forward", ["1", "0", "1"]),
+            ("ipv6/conf/all/forwarding", ["1", "0", "1"]),
+            // Those of all links followed.
+            ("ipv4/conf/rootful0/forwarding", ["0", "1", "0"]),
+            ("ipv6/conf/rootful0/forwarding", ["0", "1", "0"]),
+        ] {
+            for value in values {
                 std::fs::write(format!("/proc/sys/net/{switch}"), value)?;
                 wait_for(&mut events, &KernelEvent::ForwardingChanged).await.context(switch)?;
                 let further = drain(&mut events).await?;
@@ -292,9 +297,12 @@ fn lost_rules(_: &Sandbox) -> Result<()> {
             let [_, a, b, c] = number.to_be_bytes();
             format!("add element inet other addresses {{ 10.{a}.{b}.{c} comment \"{comment}\" }}\n")
         };
-        let elements: String = (0..60_000).map(add).collect();
-        let set = "add table inet other\nadd set inet other addresses { type ipv4_addr; }\n";
-        nft(&["-f", "-"], &format!("{set}{elements}"))?;
+        let elements: String = (0..30_000).map(add).collect();
+        nft(&["-f", "-"], "add table inet other\nadd set inet other addresses { type ipv4_addr; }\n")?;
+        for _ in 0..3 {
+            nft(&["-f", "-"], &elements)?;
+            nft(&["flush", "set", "inet", "other", "addresses"], "")?;
+        }
         wait_for(&mut events, &KernelEvent::Lost).await?;
         goes_on(&mut events).await
     })

@@ -11,6 +11,8 @@ mod daemon;
 mod daemon_clients;
 mod daemon_conflicts;
 mod daemon_contract;
+mod daemon_disks;
+mod daemon_leases;
 mod daemon_namespaces;
 mod daemon_networks;
 mod daemon_persistence;
@@ -42,6 +44,8 @@ fn main() -> ExitCode {
         daemon_clients::TESTS,
         daemon_conflicts::TESTS,
         daemon_contract::TESTS,
+        daemon_disks::TESTS,
+        daemon_leases::TESTS,
         daemon_namespaces::TESTS,
         daemon_networks::TESTS,
         daemon_persistence::TESTS,

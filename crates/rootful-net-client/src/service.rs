@@ -137,6 +137,20 @@ impl Service {
         .await
     }
 
+    /// Has the service repair what is attached, or say what there is to repair; answers with the steps. Nobody is asked
+    /// for a password for a look.
+    ///
+    /// # Errors
+    /// The service refuses, or does not answer.
+    pub async fn repair(&self, dry_run: bool) -> Result<Vec<String>, ServiceError> {
+        let manager = self.manager().await?;
+        let options = [("dry-run".to_owned(), dry_run.into())].into();
+        match dry_run {
+            true => self.call(async || manager.look_for_damage(&options).await).await,
+            false => self.call(async || manager.repair(&options).await).await,
+        }
+    }
+
     /// Detaches by name, and says whether there was such an attachment.
     ///
     /// # Errors

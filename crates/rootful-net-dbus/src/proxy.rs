@@ -67,6 +67,14 @@ pub trait Manager {
     #[zbus(allow_interactive_auth)]
     fn reload_policy(&self) -> Result<()>;
 
+    /// Repairs what the kernel does not hold of what is attached; answers with what was done.
+    #[zbus(allow_interactive_auth)]
+    fn repair(&self, options: &Dictionary) -> Result<Vec<String>>;
+
+    /// `Repair` for those who only look, and are not asked for a password for that.
+    #[zbus(name = "Repair")]
+    fn look_for_damage(&self, options: &Dictionary) -> Result<Vec<String>>;
+
     /// Lists which name has which address, by network and address.
     fn list_leases(&self, options: &Dictionary) -> Result<Vec<LeaseProperties>>;
 

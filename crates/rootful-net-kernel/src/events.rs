@@ -46,8 +46,9 @@ const CONFIGURATION_HEADER_BYTES: usize = 4;
 const FORWARDING: u16 = 2;
 const PROXY_NEIGHBOURS: u16 = 5;
 
-/// Room for some thousand notifications while the daemon is busy; the kernel takes no more than it needs.
-const RECEIVE_BUFFER_BYTES: usize = 16 * 1024 * 1024;
+/// Room for what a change of some ten thousand elements or links comes to while the daemon is busy. It takes
+/// memory only while something waits in it.
+const RECEIVE_BUFFER_BYTES: usize = 8 * 1024 * 1024;
 /// More than the kernel puts into a notification.
 const DATAGRAM_BYTES: usize = 64 * 1024;
 /// How many datagrams are read, where there are so many, before what they said is told.

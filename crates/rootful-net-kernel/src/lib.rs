@@ -69,8 +69,8 @@ impl Kernel {
     ) -> Result<Observed, KernelError> {
         let mut observed = observe::observe(&mut self.route, query, namespace)?;
         if query.listeners {
-            observed.listeners = listeners::listeners_but(&self.reservations.cookies())
-                .map_err(|source| KernelError::Listeners { source })?;
+            observed.listeners =
+                listeners::listeners().map_err(|source| KernelError::Listeners { source })?;
         }
         observed.reserved = self.reservations.ports();
         if query.tables {

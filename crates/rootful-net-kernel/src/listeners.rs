@@ -54,7 +54,6 @@ pub(crate) struct PortUser {
     pub(crate) listener: Listener,
     /// Whether it is one end of a connection, or what is left of one, and takes nothing from newcomers.
     pub(crate) connected: bool,
-    cookie: u64,
 }
 
 impl PortUser {
@@ -65,23 +64,14 @@ impl PortUser {
     }
 }
 
-/// Lists the sockets of IPv4 and IPv6 that are bound to a port and not connected: TCP sockets, SCTP sockets that
-/// listen, and UDP sockets.
+/// Lists the sockets of IPv4 and IPv6 that are bound to a port and not connected, but for those that keep ports for us:
+/// TCP and UDP sockets, and SCTP sockets that listen.
 ///
-/// The kernel picks them out by their state, so that connections cost nothing.
+/// The kernel picks them out by their state and mark, so that connections and reservations cost next to nothing.
 ///
 /// # Errors
 /// Where the kernel does not answer. That it has no SCTP is no error.
 pub fn listeners() -> io::Result<Vec<Listener>> {
-    listed(&BTreeSet::new(), &[])
-}
-
-/// The same without the sockets that have these cookies, all of which have the [`OWN_MARK`].
-pub(crate) fn listeners_but(own: &BTreeSet<u64>) -> io::Result<Vec<Listener>> {
-    listed(own, if own.is_empty() { &[] } else { &NOT_MARKED })
-}
-
-fn listed(own: &BTreeSet<u64>, filter: &[Operation]) -> io::Result<Vec<Listener>> {
     let mut listeners = Vec::new();
     for protocol in [Protocol::Tcp, Protocol::Udp, Protocol::Sctp] {
         let states = match protocol {
@@ -90,44 +80,35 @@ fn listed(own: &BTreeSet<u64>, filter: &[Operation]) -> io::Result<Vec<Listener>
             // A UDP socket that is bound and not connected is in this state, net/ipv4/udp.c.
             Protocol::Udp => 1 << STATE_CLOSE,
         };
-        dump(protocol, None, states, filter, |user| {
-            if !own.contains(&user.cookie) {
-                listeners.push(user.listener);
-            }
-        })?;
+        dump(protocol, None, states, |user| listeners.push(user.listener))?;
     }
     Ok(listeners)
 }
 
-/// Lists the sockets that use the ports, connected ones too, without those that have the cookies in `own`.
+/// Lists the sockets that use the ports, connected ones too, but for those that keep ports for us.
 ///
 /// # Errors
 /// Where the kernel does not answer.
-pub(crate) fn users(
-    protocol: Protocol,
-    ports: &BTreeSet<Port>,
-    own: &BTreeSet<u64>,
-) -> io::Result<Vec<PortUser>> {
+pub(crate) fn users(protocol: Protocol, ports: &BTreeSet<Port>) -> io::Result<Vec<PortUser>> {
     // The kernel picks out one port or none.
     let only = match ports.len() {
         1 => ports.first().copied(),
         _ => None,
     };
     let mut users = Vec::new();
-    dump(protocol, only, u32::MAX, &[], |user| {
-        if ports.contains(&user.listener.port) && !own.contains(&user.cookie) {
+    dump(protocol, only, u32::MAX, |user| {
+        if ports.contains(&user.listener.port) {
             users.push(user);
         }
     })?;
     Ok(users)
 }
 
-/// Hands the sockets in these states that pass the filter to `each`; with `port`, those that are bound to it.
+/// Hands the sockets in these states that are not marked to `each`; with `port`, those that are bound to it.
 fn dump(
     protocol: Protocol,
     port: Option<Port>,
     states: u32,
-    filter: &[Operation],
     mut each: impl FnMut(PortUser),
 ) -> io::Result<()> {
     let mut exchange = Exchange::open(NETLINK_SOCK_DIAG)?;
@@ -140,7 +121,7 @@ fn dump(
             socket_id: SocketId { source_port: port.map_or(0, Port::get), ..socket_id },
         };
         let mut unreadable = None;
-        let outcome = exchange.dump(question(&request, filter), |answer: RawMessage| {
+        let outcome = exchange.dump(question(&request), |answer: RawMessage| {
             match InetResponse::parse(&answer.payload) {
                 Ok(socket) => port_user(protocol, &socket).into_iter().for_each(&mut each),
                 Err(error) => unreadable = Some(error),
@@ -158,15 +139,13 @@ fn dump(
 }
 
 /// The request, which netlink-packet-sock-diag writes without attributes, and the filter as one.
-fn question(request: &InetRequest, filter: &[Operation]) -> RawMessage {
+fn question(request: &InetRequest) -> RawMessage {
     let mut payload = vec![0; request.buffer_len()];
     request.emit(&mut payload);
-    if !filter.is_empty() {
-        let attribute = DefaultNla::new(REQ_BYTECODE, filter.concat());
-        let start = payload.len();
-        payload.resize(start + attribute.buffer_len(), 0);
-        attribute.emit(&mut payload[start..]);
-    }
+    let filter = DefaultNla::new(REQ_BYTECODE, NOT_MARKED.concat());
+    let start = payload.len();
+    payload.resize(start + filter.buffer_len(), 0);
+    filter.emit(&mut payload[start..]);
     RawMessage { kind: SOCK_DIAG_BY_FAMILY, payload }
 }
 
@@ -183,13 +162,7 @@ fn port_user(protocol: Protocol, socket: &InetResponse) -> Option<PortUser> {
         uid: header.uid,
     };
     let connected = ![STATE_LISTEN, STATE_CLOSE, BOUND_INACTIVE].contains(&header.state);
-    Some(PortUser { listener, connected, cookie: cookie(header.socket_id.cookie) })
-}
-
-/// The kernel gives it as two numbers, the lower half first.
-fn cookie([a, b, c, d, e, f, g, h]: [u8; 8]) -> u64 {
-    let half = |bytes| u64::from(u32::from_ne_bytes(bytes));
-    half([a, b, c, d]) | half([e, f, g, h]) << 32
+    Some(PortUser { listener, connected })
 }
 
 /// The kernel has no way to list sockets of this protocol, hence none of them either.

@@ -10,7 +10,7 @@ use rustix::io::Errno;
 use socket2::{Domain, SockFilter, Socket, Type};
 
 use crate::error::KernelError;
-use crate::listeners::{self, PortUser};
+use crate::listeners::{self, OWN_MARK, PortUser};
 
 /// A classic BPF program that takes no byte of any packet, `BPF_RET | BPF_K` of linux/filter.h.
 const TAKE_NOTHING: [SockFilter; 1] = [SockFilter::new(0x06, 0, 0, 0)];
@@ -24,8 +24,8 @@ pub(crate) struct Reservations {
 /// What keeps a port.
 #[derive(Debug)]
 enum Kept {
-    /// A bound socket, by its `SO_COOKIE`.
-    Bound { _socket: Socket, cookie: u64 },
+    /// A bound socket.
+    Bound { _socket: Socket },
     /// The kernel has no such protocol or address family, hence no program that could have the port.
     OfItself,
 }
@@ -51,11 +51,6 @@ impl Reservations {
     /// What is kept.
     pub(crate) fn ports(&self) -> BTreeSet<Reservation> {
         self.kept.keys().copied().collect()
-    }
-
-    /// The cookies of the sockets that keep them.
-    pub(crate) fn cookies(&self) -> BTreeSet<u64> {
-        self.kept.values().filter_map(Kept::cookie).collect()
     }
 
     /// Reserves the ports, but for those that only connected sockets use.
@@ -90,9 +85,7 @@ impl Reservations {
                 None => _ = used.insert(port),
             }
         }
-        let own: BTreeSet<u64> =
-            self.cookies().into_iter().chain(new.values().filter_map(Kept::cookie)).collect();
-        for (port, users) in users(used, &own)? {
+        for (port, users) in users(used)? {
             let program = users.iter().find(|user| !user.connected);
             let kept = match program {
                 Some(_) => None,
@@ -115,24 +108,12 @@ impl Reservations {
     }
 }
 
-impl Kept {
-    fn cookie(&self) -> Option<u64> {
-        match self {
-            Self::Bound { cookie, .. } => Some(*cookie),
-            Self::OfItself => None,
-        }
-    }
-}
-
-/// Who uses each of the ports, without the sockets in `own`.
-fn users(
-    ports: BTreeSet<Reservation>,
-    own: &BTreeSet<u64>,
-) -> Result<Vec<(Reservation, Vec<PortUser>)>, KernelError> {
+/// Who uses each of the ports.
+fn users(ports: BTreeSet<Reservation>) -> Result<Vec<(Reservation, Vec<PortUser>)>, KernelError> {
     let mut answers = BTreeMap::new();
     for protocol in ports.iter().map(|port| port.protocol).collect::<BTreeSet<_>>() {
         let asked = ports.iter().filter(|port| port.protocol == protocol).map(|port| port.port);
-        let found = listeners::users(protocol, &asked.collect(), own)
+        let found = listeners::users(protocol, &asked.collect())
             .map_err(|source| KernelError::Listeners { source })?;
         answers.insert(protocol, found);
     }
@@ -164,7 +145,7 @@ fn bound_socket(port: Reservation, sharing: Sharing) -> io::Result<Kept> {
         }
         opened => opened?,
     };
-    socket.set_mark(listeners::OWN_MARK)?;
+    socket.set_mark(OWN_MARK)?;
     // The address may be one that the host gets later.
     match port.address {
         IpAddr::V4(_) => socket.set_freebind_v4(true)?,
@@ -188,8 +169,7 @@ fn bound_socket(port: Reservation, sharing: Sharing) -> io::Result<Kept> {
         // Datagram sockets that share take each other's datagrams, and leave nothing behind.
         (Sharing::WithLeftovers, Protocol::Udp) | (Sharing::Alone, _) => socket.bind(&address)?,
     }
-    let cookie = socket.cookie()?;
-    Ok(Kept::Bound { _socket: socket, cookie })
+    Ok(Kept::Bound { _socket: socket })
 }
 
 fn open(protocol: Protocol, address: IpAddr) -> io::Result<Socket> {

@@ -108,7 +108,7 @@ enum Command {
     Attach(Box<Attach>, oneshot::Sender<Result<Attached>>),
     Plan(Box<Attach>, oneshot::Sender<Result<String>>),
     Detach(Selection, oneshot::Sender<Result<Vec<Attachment>>>),
-    Repair(oneshot::Sender<Result<Vec<String>>>),
+    Repair(bool, oneshot::Sender<Result<Vec<String>>>),
     Reload(oneshot::Sender<Result<()>>),
     Check(Caller, Box<AttachRequest>, oneshot::Sender<Result<Checked>>),
     Show(Caller, oneshot::Sender<Result<Shown>>),
@@ -146,9 +146,10 @@ impl EngineHandle {
         self.ask(line, |reply| Command::Detach(selection, reply)).await
     }
 
-    /// Brings the kernel and what is recorded together again; answers with what was done.
-    pub(crate) async fn repair(&self) -> Result<Vec<String>> {
-        self.ask(Line::User(0), Command::Repair).await
+    /// Brings the kernel and what is recorded together again; answers with what was done, or with a dry run is to
+    /// be done.
+    pub(crate) async fn repair(&self, dry_run: bool) -> Result<Vec<String>> {
+        self.ask(Line::User(0), |reply| Command::Repair(dry_run, reply)).await
     }
 
     /// Reads the policy again and puts it in force, if it is one.
@@ -291,8 +292,8 @@ impl Engine {
                 self.publish_names();
                 self.finish(remainder);
             }
-            Command::Repair(reply) => {
-                let _ = reply.send(self.repair());
+            Command::Repair(dry_run, reply) => {
+                let _ = reply.send(if dry_run { self.damage() } else { Ok(self.repair()) });
             }
             Command::Reload(reply) => {
                 let _ = reply.send(self.reload());

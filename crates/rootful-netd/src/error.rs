@@ -4,7 +4,7 @@ use rootful_net_core::ownership::NamespaceRefused;
 use rootful_net_core::planner::PlanError;
 use rootful_net_core::policy::Denied;
 use rootful_net_dbus::Error;
-use rootful_net_kernel::NamespaceError;
+use rootful_net_kernel::{ExecuteError, KernelError, NamespaceError};
 
 use crate::store::StoreError;
 
@@ -25,6 +25,14 @@ pub(crate) fn internal(error: &dyn std::error::Error) -> Error {
     let error = chain(error);
     tracing::error!(error, "request failed");
     Error::Internal(error)
+}
+
+/// A change that failed: what stands in its way on the host is the caller's business, anything else the service's own.
+pub(crate) fn not_carried_out(error: &ExecuteError) -> Error {
+    match (&*error.source, error.undo_failures.as_slice()) {
+        (in_use @ KernelError::PortInUse { .. }, []) => Error::Conflict(in_use.to_string()),
+        _ => internal(error),
+    }
 }
 
 /// A request that is refused because what comes of it could not be recorded.

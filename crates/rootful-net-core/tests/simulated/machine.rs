@@ -17,6 +17,39 @@ use rootful_net_core::ruleset::{Family, TableName};
 
 use crate::host::{Failed, Refused, SimulatedHost};
 
+/// A request to attach.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Asked {
+    pub(crate) owner: u32,
+    pub(crate) namespace: NamespaceId,
+    pub(crate) request: AttachRequest,
+    pub(crate) on_conflict: OnConflict,
+}
+
+impl Asked {
+    pub(crate) fn new(
+        (owner, name, inode): (u32, &str, u64),
+        networks: &[&str],
+        publish: &[&str],
+    ) -> Self {
+        let networks = networks.iter().map(|text| text.parse().unwrap()).collect();
+        let publish: Vec<_> = publish.iter().map(|text| text.parse().unwrap()).collect();
+        let name = name.parse().unwrap();
+        let request = AttachRequest::new(name, None, networks, &publish, Vec::new()).unwrap();
+        let namespace = NamespaceId { device: 4, inode };
+        Self { owner, namespace, request, on_conflict: OnConflict::Refuse }
+    }
+
+    /// The same, in the place of whatever is attached under the name.
+    pub(crate) fn replacing(self) -> Self {
+        Self { on_conflict: OnConflict::Replace, ..self }
+    }
+
+    pub(crate) fn holder(&self) -> Holder {
+        Holder { owner: self.owner, name: self.request.name.clone() }
+    }
+}
+
 /// The networks and the secret.
 pub(crate) struct Site {
     pub(crate) catalogue: Catalogue,
@@ -24,19 +57,12 @@ pub(crate) struct Site {
 }
 
 impl Site {
-    /// The default network, one without a way out, and one with an MTU that is kept from all others.
-    pub(crate) fn new() -> Rc<Self> {
+    /// The default network and those of `definitions`.
+    pub(crate) fn new(definitions: &[&str]) -> Rc<Self> {
         let key = AddressKey::from_bytes([7; 32]);
-        let default = default_network(&key, &[]).unwrap();
         let mut catalogue = Catalogue::default();
-        catalogue.insert(default).unwrap();
-        for text in [
-            r#"{"name": "closed", "network_interface": "closed0", "internal": true,
-                "subnets": [{"subnet": "10.91.0.0/24"}]}"#,
-            r#"{"name": "apart", "network_interface": "apart0",
-                "subnets": [{"subnet": "10.92.0.0/28"}],
-                "options": {"isolate": "strict", "mtu": "1400"}}"#,
-        ] {
+        catalogue.insert(default_network(&key, &[]).unwrap()).unwrap();
+        for text in definitions {
             catalogue.insert(Network::from_json(text).unwrap()).unwrap();
         }
         Rc::new(Self { catalogue, key })
@@ -53,63 +79,36 @@ impl Site {
         ledger: &Ledger,
         asked: &Asked,
     ) -> Result<AttachDecision, PlanError> {
-        let request = asked.request();
-        let query = planner::attach_query(self.world(ledger), asked.owner, &request)?;
+        let Asked { owner, namespace, request, on_conflict } = asked;
+        let query = planner::attach_query(self.world(ledger), *owner, request)?;
         let root = Caller { uid: 0, user_name: None, groups: Vec::new() };
         let (policy, usage) = (Policy::default(), Usage::default());
-        let decision = authorize(&policy, &root, asked.owner, usage, request, Consent::NotAsked);
+        let consent = Consent::NotAsked;
+        let decision = authorize(&policy, &root, *owner, usage, request.clone(), consent);
         let Ok(Decision::Allowed(authorized)) = decision else { panic!("root needs no grant") };
-        let namespace = asked.namespace();
-        let observed = host.observe(&query, Some(namespace));
-        planner::attach(self.world(ledger), &observed, namespace, &authorized, asked.on_conflict)
-    }
-}
-
-/// A request to attach.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Asked {
-    pub(crate) owner: u32,
-    pub(crate) name: &'static str,
-    pub(crate) inode: u64,
-    pub(crate) networks: Vec<&'static str>,
-    pub(crate) publish: Vec<&'static str>,
-    pub(crate) on_conflict: OnConflict,
-}
-
-impl Asked {
-    pub(crate) fn new(
-        (owner, name, inode): (u32, &'static str, u64),
-        networks: &[&'static str],
-        publish: &[&'static str],
-    ) -> Self {
-        let (networks, publish) = (networks.to_vec(), publish.to_vec());
-        Self { owner, name, inode, networks, publish, on_conflict: OnConflict::Refuse }
+        let observed = host.observe(&query, Some(*namespace));
+        planner::attach(self.world(ledger), &observed, *namespace, &authorized, *on_conflict)
     }
 
-    /// The same, in the place of whatever is attached under the name.
-    pub(crate) fn replacing(self) -> Self {
-        Self { on_conflict: OnConflict::Replace, ..self }
+    pub(crate) fn plan_detach(
+        &self,
+        host: &SimulatedHost,
+        ledger: &Ledger,
+        attachment: &Attachment,
+    ) -> Change {
+        let observed = host.observe(&planner::detach_query(), None);
+        planner::detach(self.world(ledger), &observed, attachment)
     }
 
-    fn request(&self) -> AttachRequest {
-        let networks = self.networks.iter().map(|text| text.parse().unwrap()).collect();
-        let publish: Vec<_> = self.publish.iter().map(|text| text.parse().unwrap()).collect();
-        let name = self.name.parse().unwrap();
-        AttachRequest::new(name, None, networks, &publish, Vec::new()).unwrap()
+    pub(crate) fn plan_reconcile(
+        &self,
+        host: &SimulatedHost,
+        ledger: &Ledger,
+        scope: Scope,
+    ) -> Change {
+        let query = planner::reconcile_query(self.world(ledger), scope);
+        planner::reconcile(self.world(ledger), &host.observe(&query, None), scope)
     }
-
-    pub(crate) fn namespace(&self) -> NamespaceId {
-        namespace(self.inode)
-    }
-
-    pub(crate) fn holder(&self) -> Holder {
-        Holder { owner: self.owner, name: self.name.parse().unwrap() }
-    }
-}
-
-/// The namespace of this inode number.
-pub(crate) fn namespace(inode: u64) -> NamespaceId {
-    NamespaceId { device: 4, inode }
 }
 
 /// Why nothing came of a request.
@@ -130,15 +129,26 @@ pub(crate) struct Machine {
     pub(crate) site: Rc<Site>,
     pub(crate) host: SimulatedHost,
     pub(crate) ledger: Ledger,
+    /// What could not be done of the steps that nobody waits for or that do not depend on each other.
+    pub(crate) refused: Vec<Refused>,
 }
 
 impl Machine {
-    /// A host that has links, tables and ports of others, and does not forward yet.
+    /// A host with the default network, one without a way out, and one with an MTU whose containers are kept from each
+    /// other and from all others.
     pub(crate) fn new() -> Self {
-        Self::with_leases(Site::new(), Leases::default())
+        let site = Site::new(&[
+            r#"{"name": "closed", "network_interface": "closed0", "internal": true,
+                "subnets": [{"subnet": "10.91.0.0/24"}]}"#,
+            r#"{"name": "apart", "network_interface": "apart0",
+                "subnets": [{"subnet": "10.92.0.0/24"}],
+                "options": {"isolate": "strict", "mtu": "1400"}}"#,
+        ]);
+        Self::empty(site, Leases::default())
     }
 
-    fn with_leases(site: Rc<Site>, leases: Leases) -> Self {
+    /// A host that has links and tables of others, and does not forward yet.
+    pub(crate) fn empty(site: Rc<Site>, leases: Leases) -> Self {
         let mut host = SimulatedHost::default();
         for sysctl in [Sysctl::ipv4_forwarding(), Sysctl::ipv6_forwarding()] {
             host.sysctls.insert(sysctl, "0".to_owned());
@@ -150,26 +160,75 @@ impl Machine {
         (link.master, link.up) = (Some(docker), true);
         host.addresses.insert("docker0".to_owned(), ["172.17.0.1/16".parse().unwrap()].into());
         host.tables.insert(FOREIGN_TABLE, TableContents::default());
-        Self { site, host, ledger: Ledger::new(leases) }
+        Self { site, host, ledger: Ledger::new(leases), refused: Vec::new() }
     }
 
     /// A host on which the same is attached and on which nothing else ever happened.
     pub(crate) fn fresh(&self) -> Self {
-        let mut fresh = Self::with_leases(Rc::clone(&self.site), self.ledger.leases().clone());
+        let mut fresh = Self::empty(Rc::clone(&self.site), self.ledger.leases().clone());
         for attachment in self.ledger.attachments() {
-            let request = attachment.request();
-            let text = |network: &_| &*network_text(network).leak();
             let asked = Asked {
                 owner: attachment.owner(),
-                name: request.name.as_str().to_owned().leak(),
-                inode: attachment.namespace().inode,
-                networks: request.networks.iter().map(text).collect(),
-                publish: Vec::new(),
+                namespace: attachment.namespace(),
+                request: attachment.request().clone(),
                 on_conflict: OnConflict::Refuse,
             };
-            let _ = asked;
+            let made = fresh.attach(&asked).unwrap().expect("nothing is attached yet");
+            assert_eq!(made, *attachment);
         }
-        fresh.ledger.networks().count();
+        assert_eq!(fresh.refused, []);
         fresh
+    }
+
+    /// Attaches; answers with what is new. The namespace is there from its first request on.
+    pub(crate) fn attach(&mut self, asked: &Asked) -> Result<Option<Attachment>, NotAttached> {
+        self.host.namespaces.entry(asked.namespace).or_default();
+        let decision = self.site.decide(&self.host, &self.ledger, asked);
+        let change = match decision.map_err(NotAttached::Decided)? {
+            AttachDecision::Unchanged(_) => return Ok(None),
+            AttachDecision::Change(change) => change,
+        };
+        let carried_out = self.host.carry_out(&change.plan.steps, Some(asked.namespace));
+        carried_out.map_err(NotAttached::CarryingOut)?;
+        let attachment = change.attached.expect("to attach makes an attachment");
+        self.ledger.insert(attachment.clone());
+        self.apply_each(&change.plan.afterwards);
+        Ok(Some(attachment))
+    }
+
+    /// Attaches what nothing stands in the way of.
+    pub(crate) fn attach_new(&mut self, asked: &Asked) -> Attachment {
+        self.attach(asked).unwrap().expect("it is not attached so already")
+    }
+
+    /// Detaches what is attached under the name, if anything is; what the host refuses is left to reconciliation.
+    pub(crate) fn detach(&mut self, holder: &Holder) {
+        let Some(attachment) = self.ledger.of_holder(holder).cloned() else { return };
+        let change = self.site.plan_detach(&self.host, &self.ledger, &attachment);
+        let carried_out = self.host.carry_out(&change.plan.steps, None);
+        self.ledger.remove(attachment.id());
+        match carried_out {
+            Ok(()) => self.apply_each(&change.plan.afterwards),
+            Err(failed) => self.refused.push(failed.refused),
+        }
+    }
+
+    pub(crate) fn plan_reconcile(&self, scope: Scope) -> Change {
+        self.site.plan_reconcile(&self.host, &self.ledger, scope)
+    }
+
+    /// Does what reconciliation plans, whatever fails of it.
+    pub(crate) fn reconcile(&mut self, scope: Scope) -> Change {
+        let change = self.plan_reconcile(scope);
+        self.apply_each(&change.plan.steps);
+        for id in &change.released {
+            self.ledger.remove(id);
+        }
+        self.apply_each(&change.plan.afterwards);
+        change
+    }
+
+    fn apply_each(&mut self, steps: &[Step]) {
+        self.refused.extend(steps.iter().filter_map(|step| self.host.apply(step, None).err()));
     }
 }

@@ -6,8 +6,9 @@ mod service;
 use std::io::Write as _;
 use std::process::{Command, Stdio};
 
+use rootful_net_stand_in::Bus;
+
 use crate::bundle::{Bundle, ID};
-use crate::service::Bus;
 
 const NO_BUS: &str = "unix:path=/nonexistent/bus";
 
@@ -37,7 +38,7 @@ fn short() -> &'static str {
 
 #[test]
 fn a_container_is_attached_with_its_name_from_storage() {
-    let bus = Bus::start();
+    let bus = service::bus();
     let bundle = Bundle::new(r#"{"type":"network"}"#, Some("web"));
     let state = bundle.state(
         r#""io.rootful-net.publish":"80:80,53:53/udp,tcp","io.rootful-net.alias":"www",
@@ -50,7 +51,7 @@ fn a_container_is_attached_with_its_name_from_storage() {
 
 #[test]
 fn an_annotation_names_the_container_where_storage_does_not() {
-    let bus = Bus::start();
+    let bus = service::bus();
     let bundle = Bundle::new(r#"{"type":"network","path":"/run/user/1000/netns/x"}"#, None);
     let state =
         bundle.state(r#""io.rootful-net.name":"shop","io.rootful-net.network":"a;b:ip=10.0.0.9""#);
@@ -65,7 +66,7 @@ fn a_container_without_a_network_of_its_own_starts_and_is_not_attached() {
         (r#"{"type":"network","path":"/proc/769/ns/net"}"#, "shares another one's network"),
         (r#"{"type":"pid"}"#, "uses the host's network"),
     ];
-    let bus = Bus::start();
+    let bus = service::bus();
     for (namespace, note) in cases {
         let bundle = Bundle::new(namespace, Some("web"));
         let state = bundle.state(r#""io.rootful-net.publish":"80:80""#);
@@ -81,7 +82,7 @@ fn a_container_without_a_network_of_its_own_starts_and_is_not_attached() {
 
 #[test]
 fn what_is_wrong_fails_the_start_with_a_line_that_says_it() {
-    let bus = Bus::start();
+    let bus = service::bus();
     let cases = [
         (
             r#""io.rootful-net.publsh":"80:80""#,
@@ -145,7 +146,7 @@ fn hostile_input_is_refused() {
 
 #[test]
 fn a_stopped_container_is_detached_by_its_id_and_never_fails() {
-    let bus = Bus::start();
+    let bus = service::bus();
     let bundle = Bundle::new(r#"{"type":"network"}"#, None);
     let state = bundle.stopped();
     assert_eq!(run(bus.address(), "detach", state.as_bytes()), (0, String::new(), String::new()));
@@ -164,7 +165,7 @@ fn configurations_get_what_they_lack_and_keep_the_rest() {
         ("complete", vec![]),
         ("others", vec![]),
     ];
-    let bus = Bus::start();
+    let bus = service::bus();
     for (name, contents) in cases {
         let bundle = Bundle::new(r#"{"type":"network"}"#, None);
         let golden = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/program/golden");
@@ -193,7 +194,7 @@ fn an_unknown_network_or_a_missing_service_fails_the_creation() {
     let input = include_str!("golden/plain.in.json");
     let bundle = Bundle::new(r#"{"type":"network"}"#, None);
     let input = bundle.placed(input);
-    let bus = Bus::start();
+    let bus = service::bus();
     let other = input.replace("80:80,443:443", "80:80").replace(
         "\"io.rootful-net.publish\"",
         "\"io.rootful-net.network\": \"nosuch\", \"io.rootful-net.publish\"",

@@ -8,20 +8,26 @@ use rootful_net_core::dns;
 use rootful_net_dbus::NetworkProperties;
 
 use crate::error::Error;
-use crate::service::{Service, ServiceError};
+use crate::service::{Refusal, Service, ServiceError};
 
 /// Where podman looks for hooks without configuration.
 const HOOKS_DIR: &str = "/usr/share/containers/oci/hooks.d";
 
-/// Look for what is missing
+/// Look for what is missing or damaged
 ///
-/// Prints a line for each thing that was looked at: "ok", or "warning" with what does not work for want of it. A
-/// service that does not answer is an error.
+/// Prints a line for each thing that was looked at: "ok", or "warning" with what does not work for want of it. For
+/// root, and whoever polkit lets manage, the kernel is compared with what is attached as well, which the service also
+/// does once a second. A service that does not answer is an error.
 #[derive(Debug, Args)]
-pub(crate) struct Doctor {}
+pub(crate) struct Doctor {
+    /// Repair what is damaged; not for other users than root without polkit's consent
+    #[arg(long)]
+    repair: bool,
+}
 
 enum Finding {
     Ok(String),
+    Repaired(String),
     Warning(String),
 }
 
@@ -42,13 +48,38 @@ impl Doctor {
         findings.extend(networks.iter().map(names));
         findings.push(name_server(dns::PROGRAM_DIRS.map(Path::new)));
         findings.push(hooks(Path::new(HOOKS_DIR)));
+        findings.extend(self.damage(&service).await?);
         Ok(findings.iter().map(line).collect())
+    }
+
+    /// Compares, or repairs; only who insists is told that they may not.
+    async fn damage(&self, service: &Service) -> Result<Vec<Finding>, Error> {
+        match (service.repair(!self.repair).await, self.repair) {
+            (Ok(steps), _) if steps.is_empty() => {
+                Ok(vec![Finding::Ok("the kernel holds what is attached".to_owned())])
+            }
+            (Ok(steps), true) => Ok(steps.into_iter().map(repaired).collect()),
+            (Ok(steps), false) => Ok(steps
+                .iter()
+                .map(|step| Finding::Warning(format!("to repair: {step}")))
+                .collect()),
+            (Err(ServiceError::Refused { refusal: Refusal::Denied, .. }), false) => Ok(Vec::new()),
+            (Err(error), _) => Err(error.into()),
+        }
+    }
+}
+
+fn repaired(step: String) -> Finding {
+    match step.contains(": failed: ") {
+        true => Finding::Warning(step),
+        false => Finding::Repaired(step),
     }
 }
 
 fn line(finding: &Finding) -> String {
     match finding {
         Finding::Ok(text) => format!("ok       {text}\n"),
+        Finding::Repaired(text) => format!("repaired {text}\n"),
         Finding::Warning(text) => format!("warning  {text}\n"),
     }
 }

@@ -6,8 +6,9 @@ mod service;
 
 use std::process::Output;
 
+use rootful_net_stand_in::Bus;
+
 use crate::podman::Podman;
-use crate::service::Bus;
 
 const NO_BUS: &str = "unix:path=/nonexistent/bus";
 
@@ -36,7 +37,7 @@ fn without_bus_or_service_the_exit_code_is_6() {
     let (code, stdout, stderr) = run(&podman, NO_BUS, &["ps"]);
     assert_eq!((code, stdout.as_str()), (6, ""), "{stderr}");
     assert!(stderr.starts_with("Error: no connection to the system bus: "), "{stderr}");
-    let bus = Bus::start();
+    let bus = Bus::without_service();
     for arguments in [&["ps"][..], &["setup", "web"], &["teardown", "web"], &["network", "ls"]] {
         let (code, stdout, stderr) = run(&podman, bus.address(), arguments);
         assert_eq!((code, stdout.as_str()), (6, ""), "{stderr}");
@@ -61,7 +62,7 @@ fn containers_that_cannot_be_attached_are_refused_before_the_service_is_asked() 
         (Podman::with("running", pid, "container:abc"), 5, "'rootful-net setup abc'"),
         (Podman::with("running", u32::MAX, "none"), 7, "does not exist"),
     ];
-    let bus = Bus::start();
+    let bus = Bus::without_service();
     for (podman, expected, text) in cases {
         let (code, stdout, stderr) = run(&podman, bus.address(), &["setup", "web"]);
         assert_eq!((code, stdout.as_str()), (expected, ""), "{stderr}");
@@ -78,7 +79,7 @@ fn a_container_is_not_initialized_for_what_cannot_be() {
         (&["--network", "a", "--network", "a"], 2, "is asked for twice"),
         (&["-p", "80:80", "-p", "80:81"], 2, "published twice"),
     ];
-    let bus = Bus::start();
+    let bus = Bus::without_service();
     for (options, expected, text) in cases {
         let podman = Podman::with("created", 0, "none");
         let (code, _, stderr) =
@@ -93,7 +94,7 @@ fn a_container_is_not_initialized_for_what_cannot_be() {
 fn a_pod_is_attached_under_its_name_whichever_way_it_is_asked_for() {
     for asked in ["site", "7a4b1fb4c892-infra"] {
         let podman = Podman::with_pod();
-        let bus = Bus::with_service();
+        let bus = service::bus();
         let (code, _, stderr) = run(&podman, bus.address(), &["setup", asked]);
         assert_eq!((code, stderr.as_str()), (0, ""));
         let calls = bus.calls().join("\n");
@@ -117,7 +118,7 @@ fn a_teardown_of_what_is_gone_needs_nothing_and_succeeds() {
 #[test]
 fn a_created_container_is_initialized_and_attached() {
     let podman = Podman::with("created", 0, "none");
-    let bus = Bus::with_service();
+    let bus = service::bus();
     let arguments = ["setup", "web", "-p", "8080:80", "--network-alias", "www", "--replace"];
     let (code, stdout, stderr) = run(&podman, bus.address(), &arguments);
     assert_eq!((code, stderr.as_str()), (0, ""));
@@ -135,7 +136,7 @@ fn a_created_container_is_initialized_and_attached() {
 
 #[test]
 fn setup_prints_json_and_needs_no_podman_for_a_namespace() {
-    let bus = Bus::with_service();
+    let bus = service::bus();
     let pid = std::process::id().to_string();
     let arguments = ["setup", "--pid", &pid, "--name", "web", "--format", "json"];
     let (code, stdout, stderr) = run(&Podman::missing(), bus.address(), &arguments);
@@ -153,7 +154,7 @@ fn setup_prints_json_and_needs_no_podman_for_a_namespace() {
 
 #[test]
 fn what_the_service_says_no_with_is_passed_on() {
-    let bus = Bus::with_service();
+    let bus = service::bus();
     let podman = Podman::with("running", std::process::id(), "none");
     let arguments = ["setup", "web", "--name", "taken"];
     let (code, stdout, stderr) = run(&podman, bus.address(), &arguments);
@@ -163,7 +164,7 @@ fn what_the_service_says_no_with_is_passed_on() {
 
 #[test]
 fn attachments_and_networks_are_listed() {
-    let bus = Bus::with_service();
+    let bus = service::bus();
     let podman = Podman::missing();
     let cases: &[(&[&str], &str)] = &[
         (&["port", "web"], "80/tcp -> 0.0.0.0:8080\n80/tcp -> [::]:8080\n"),
@@ -213,7 +214,7 @@ fn teardown_goes_by_name_then_by_id() {
         (&["--all"], &["detach all"], "db\nweb\n"),
     ];
     for (arguments, calls, expected) in cases {
-        let bus = Bus::with_service();
+        let bus = service::bus();
         let (code, stdout, stderr) =
             run(&Podman::missing(), bus.address(), &[&["teardown"], *arguments].concat());
         assert_eq!((code, stdout.as_str(), stderr.as_str()), (0, *expected, ""), "{arguments:?}");

@@ -13,7 +13,7 @@ use rootful_net_dbus::{Error, Result};
 use rootful_net_kernel::Namespace;
 
 use super::{Attach, Attached, Engine, Selection};
-use crate::error::{chain, denied, internal, plan_error, unrecorded};
+use crate::error::{chain, denied, internal, not_carried_out, plan_error, unrecorded};
 use crate::fd_store::Held;
 use crate::store::Record;
 
@@ -140,7 +140,7 @@ impl Engine {
                 tracing::error!(error = chain(&error), "cannot put the record right");
             }
             self.forget_networks(&attachment);
-            return Err(internal(&error));
+            return Err(not_carried_out(&error));
         }
         self.ledger.insert(attachment.clone());
         if let Err(error) = self.store.record(&Record::live(attachment.clone())) {

@@ -114,10 +114,20 @@ impl Engine {
         }
     }
 
-    /// Repairs everything and says what was done: the steps, and below each why it failed where it did.
-    pub(super) fn repair(&mut self) -> Result<Vec<String>> {
+    /// What is to be repaired.
+    pub(super) fn damage(&mut self) -> Result<Vec<String>> {
+        let query = planner::reconcile_query(self.world(), Scope::Everything);
+        let observed = self.observe(&query, None)?;
+        let change = planner::reconcile(self.world(), &observed, Scope::Everything);
+        let released = change.released.iter().map(released);
+        let steps = change.plan.steps.iter().chain(&change.plan.afterwards).map(headline);
+        Ok(released.chain(steps).collect())
+    }
+
+    /// Repairs everything and says what was done, and behind it why it failed where it did.
+    pub(super) fn repair(&mut self) -> Vec<String> {
         self.upkeep.failing.clear();
-        Ok(self.look_after(Scope::Everything))
+        self.look_after(Scope::Everything)
     }
 
     /// Brings the kernel and the ledger together again; says what was done.
@@ -137,7 +147,7 @@ impl Engine {
                 change = Some(planned);
                 break;
             }
-            done.extend(planned.released.iter().map(|id| format!("release {id}")));
+            done.extend(planned.released.iter().map(released));
             // What is right without them is another question.
             self.release_dead(&planned.released);
         }
@@ -171,7 +181,7 @@ impl Engine {
         failing: &mut BTreeSet<String>,
     ) -> String {
         let text = step.to_string();
-        let headline = text.lines().next().unwrap_or_default().to_owned();
+        let headline = headline(step);
         let applied = tokio::task::block_in_place(|| self.kernel.apply(step, None));
         match applied {
             Ok(()) => {
@@ -263,5 +273,19 @@ impl Engine {
                 }
             }
         }
+    }
+}
+
+fn released(id: &AttachmentId) -> String {
+    format!("release {id}, whose container is gone")
+}
+
+/// A step in a line: of a transaction, how many changes there are.
+fn headline(step: &Step) -> String {
+    match step {
+        Step::ChangeRules(transaction) => {
+            format!("change the ruleset in {} places", transaction.changes().len())
+        }
+        step => step.to_string(),
     }
 }

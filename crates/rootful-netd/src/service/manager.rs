@@ -244,6 +244,28 @@ impl Manager {
         outcome
     }
 
+    /// Looks for damage, and repairs it unless only a look is asked for.
+    #[zbus(out_args("steps"))]
+    async fn repair(
+        &self,
+        #[zbus(header)] header: Header<'_>,
+        options: Dictionary,
+    ) -> Result<Vec<String>> {
+        let sender = self.authority.sender(&header)?;
+        let mut options = Options::new(options);
+        let dry_run = options.take("dry-run", "b")?.unwrap_or(false);
+        options.finish()?;
+        let asked = Asked::default();
+        let outcome = async {
+            self.authority.may_manage(&sender, None, "repair what is attached").await?;
+            self.engine.repair(dry_run).await
+        };
+        let outcome = outcome.await;
+        let recorded = outcome.as_ref().map(|_| &[][..]);
+        decision_log::record(sender.line, sender.uid, "repair", &asked, recorded);
+        outcome
+    }
+
     /// Lists which name has which address.
     #[zbus(out_args("leases"))]
     async fn list_leases(
