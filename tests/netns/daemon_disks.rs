@@ -229,7 +229,12 @@ fn times_of_files(sandbox: &Sandbox) -> Result<()> {
     BOB.tear_down("idle")?;
     let record = format!("{RUNTIME_DIR}/attachments/{}.json", web.attachment.id);
     for date in ["1970-01-01", "2099-01-01"] {
-        let before = Footprint::look()?;
+        // A record goes after the answer.
+        let before = eventually(DEADLINE, || {
+            let footprint = Footprint::look()?;
+            ensure!(footprint.records.len() == 1, "{footprint:#?}");
+            Ok(footprint)
+        })?;
         system.end(Daemon::stop)?;
         for path in [LEASE_PATH, KEY_PATH, &record] {
             ensure!(Path::new(path).exists(), "{path}");

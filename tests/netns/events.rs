@@ -133,7 +133,9 @@ fn many_changes(_: &Sandbox) -> Result<()> {
         let mut kernel = Kernel::open()?;
         apply(&mut kernel, everything()?)?;
         let mut events: Events<'_> = pin!(kernel.events()?);
-        let add = |port| format!("add element inet rootful_net publish6 {{ tcp . {port} : fd87::2 . 80 }}\n");
+        let add = |port| {
+            format!("add element inet rootful_net publish6 {{ tcp . {port} : fd87::2 . 80 }}\n")
+        };
         nft(&["-f", "-"], &(1000..6000).map(add).collect::<String>())?;
         let told = drain(&mut events).await?;
         ensure!(!told.is_empty() && told.len() < 50, "told {} times", told.len());
@@ -298,7 +300,10 @@ fn lost_rules(_: &Sandbox) -> Result<()> {
             format!("add element inet other addresses {{ 10.{a}.{b}.{c} comment \"{comment}\" }}\n")
         };
         let elements: String = (0..30_000).map(add).collect();
-        nft(&["-f", "-"], "add table inet other\nadd set inet other addresses { type ipv4_addr; }\n")?;
+        nft(
+            &["-f", "-"],
+            "add table inet other\nadd set inet other addresses { type ipv4_addr; }\n",
+        )?;
         for _ in 0..3 {
             nft(&["-f", "-"], &elements)?;
             nft(&["flush", "set", "inet", "other", "addresses"], "")?;

@@ -76,6 +76,16 @@ impl Daemon {
         Ok(())
     }
 
+    /// Waits until it has ended, having been told to stop.
+    ///
+    /// # Errors
+    /// Where it ends otherwise than it should.
+    pub fn wait(self) -> anyhow::Result<()> {
+        let status = self.process.wait()?;
+        ensure!(status.success(), "rootful-netd ends: {status}");
+        Ok(())
+    }
+
     /// Sends it a signal.
     ///
     /// # Errors

@@ -2,6 +2,7 @@
 //! runner that says "ignored" where they cannot be had. Nothing here touches the machine's own network.
 
 pub mod bus;
+pub mod changes;
 pub mod container;
 pub mod daemon;
 pub mod deadline;
@@ -15,6 +16,7 @@ pub mod process;
 mod runner;
 pub mod sandbox;
 pub mod sealed;
+pub mod steady;
 pub mod traffic;
 pub mod user;
 

@@ -68,6 +68,14 @@ impl Process {
         let name = self.name.clone();
         anyhow::ensure!(self.outcome()?.is_none(), "{name} has ended by itself");
         kill_process(Pid::from_child(&self.child), signal)?;
+        self.wait()
+    }
+
+    /// Waits until it has ended.
+    ///
+    /// # Errors
+    /// Where the kernel does not tell.
+    pub fn wait(mut self) -> anyhow::Result<ExitStatus> {
         Ok(self.child.wait()?)
     }
 }

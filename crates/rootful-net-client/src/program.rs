@@ -52,7 +52,7 @@ struct Socket {
 
 impl Programs {
     /// Looks for programs in the way of the forwards, in the caller's network namespace, which is the host's.
-    /// The process `service` is not one.
+    /// The sockets of the process `service` are not in the way, whoever else holds them.
     pub(crate) fn in_the_way(forwards: &[RequestedForward], service: Option<u32>) -> Option<Self> {
         Self::found_in(Path::new("/proc"), forwards, service, user_name)
     }
@@ -64,8 +64,12 @@ impl Programs {
         user_name: impl Fn(u32) -> Option<String>,
     ) -> Option<Self> {
         let mut sockets = sockets(proc_path, forwards);
+        let of_service = service.map(|pid| sockets_of(&proc_path.join(pid.to_string())));
+        for inode in of_service.iter().flatten() {
+            sockets.remove(inode);
+        }
         let mut programs = Vec::new();
-        for pid in processes(proc_path).into_iter().filter(|&pid| Some(pid) != service) {
+        for pid in processes(proc_path) {
             if sockets.is_empty() {
                 break;
             }
@@ -176,7 +180,7 @@ fn socket(line: &str, protocol: Protocol, state: u8) -> Option<Socket> {
 
 /// An address as the kernel writes it: words of 32 bits in its own byte order, in hexadecimal digits.
 fn address_of(digits: &str) -> Option<IpAddr> {
-    if digits.len() % 8 != 0 {
+    if !digits.len().is_multiple_of(8) {
         return None;
     }
     let words = digits.as_bytes().chunks(8).map(|word| {
@@ -317,7 +321,8 @@ mod tests {
         proc.process(300, b"python3\n", &[1, 2, 3]);
         proc.process(301, b"python3\n", &[1]);
         proc.process(302, b"a\"\x1b[31m\xff\n", &[5, 6]);
-        proc.process(1, b"rootful-netd\n", &[4]);
+        proc.process(1, b"systemd\n", &[4]);
+        proc.process(200, b"rootful-netd\n", &[4]);
         let python = "port 8080/tcp is in use by \"python3\" (pid 300) of user u1000";
         let hostile = "is in use by \"a\\\"\\u{1b}[31m\u{fffd}\" (pid 302)";
         let cases = [
@@ -327,11 +332,11 @@ mod tests {
             ("192.0.2.1:8081:80", None, String::new()),
             ("8082:80", None, String::new()),
             ("80", None, String::new()),
-            ("8083:80", Some(1), String::new()),
+            ("8083:80", Some(200), String::new()),
             (
                 "8083:80",
                 None,
-                "port 8083/tcp is in use by \"rootful-netd\" (pid 1) of user u0".to_owned(),
+                "port 8083/tcp is in use by \"systemd\" (pid 1) of user u0".to_owned(),
             ),
             ("0.0.0.0:8084:80", None, format!("port 8084/tcp {hostile}")),
             ("8080:80/udp", None, format!("port 8080/udp {hostile} of user u1000")),

@@ -2,11 +2,10 @@
 
 use std::fs::File;
 use std::io::Read as _;
+use std::net::IpAddr;
 
 use rootful_net_core::dns::{Resolver, ResolverNetwork};
 use rootful_net_dbus::NetworkProperties;
-
-use std::net::IpAddr;
 
 /// The host's own resolver configuration.
 const HOST_RESOLV_CONF: &str = "/etc/resolv.conf";

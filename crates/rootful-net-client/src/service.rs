@@ -103,7 +103,7 @@ impl Service {
         let Ok((request, _)) = asked.parse() else {
             return refused(message);
         };
-        // It keeps the ports of containers from the host's programs.
+        // It keeps the ports of containers from the host's programs, with sockets that its manager may hold, too.
         let service = self.process().await;
         let look = move || Programs::in_the_way(&request.forwards, service);
         match tokio::task::spawn_blocking(look).await {

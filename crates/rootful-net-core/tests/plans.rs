@@ -337,6 +337,7 @@ fn refusals_say_what_to_do() {
         (DB, &["rootful0"], &["192.0.2.1:8080:80"]),
         (own, &["rootful0"], &["53:53"]),
         (own, &["rootful0"], &["10.87.0.1:53:53/udp"]),
+        (own, &["rootful0"], &["52:53"]),
         (own, &["rootful0:alias=www.example"], &[]),
         (own, &["rootful0:ip=10.87.0.9"], &[]),
         (DB, &["rootful0:ip=10.87.0.9"], &[]),

@@ -16,6 +16,7 @@ use rustix::net::sockopt;
 use crate::Kernel;
 use crate::attribute::{Attribute, attributes};
 use crate::error::KernelError;
+use crate::fault::{self, Point};
 use crate::observe::{OWN_PREFIX, decode_link, is_own};
 use crate::route_socket::next_message;
 use crate::rules::RulesError;
@@ -200,6 +201,9 @@ impl Subscription {
         self.datagram.clear();
         match self.socket.recv_from(&mut self.datagram).await {
             Ok(sender) if sender.port_number() != 0 => Ok(Received::Stray),
+            Ok(_) if fault::point(Point::Notification, "notification").is_err() => {
+                Ok(Received::Lost)
+            }
             // It may have been longer.
             Ok(_) if self.datagram.len() == self.datagram.capacity() => Ok(Received::Lost),
             Ok(_) => Ok(Received::Notification),
@@ -300,4 +304,116 @@ fn is_about_own_table(kind: u16, payload: &[u8]) -> bool {
     own.iter().any(|table| {
         payload.first() == Some(&family(table.family)) && named.as_deref() == Some(table.name)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
+        let len = u16::try_from(4 + value.len()).expect("short");
+        let mut bytes = [&len.to_ne_bytes()[..], &kind.to_ne_bytes(), value].concat();
+        bytes.resize(bytes.len().next_multiple_of(4), 0);
+        bytes
+    }
+
+    fn link(family: u8, name: &str) -> Vec<u8> {
+        let mut header = [0; LINK_HEADER_BYTES];
+        header[0] = family;
+        [&header[..], &attribute(LINK_NAME, &[name.as_bytes(), &[0]].concat())].concat()
+    }
+
+    fn name_of(index: u32) -> Option<String> {
+        (index == 7).then(|| "eth0".to_owned())
+    }
+
+    fn address(index: u32) -> Vec<u8> {
+        [&[2, 24, 0, 0][..], &index.to_ne_bytes()].concat()
+    }
+
+    fn parameters(kinds: &[u16]) -> Vec<u8> {
+        let attributes = kinds.iter().flat_map(|kind| attribute(*kind, &1_u32.to_ne_bytes()));
+        [2, 0, 0, 0].into_iter().chain(attributes).collect()
+    }
+
+    fn rules(family: u8, table: &[u8]) -> Vec<u8> {
+        [&[family, 0, 0, 0][..], &attribute(TABLE, table)].concat()
+    }
+
+    #[test]
+    fn links_addresses_and_parameters_are_told_by_what_happened() {
+        const BRIDGE: u8 = 7;
+        let name = || "rn0".to_owned();
+        let removed = Some(KernelEvent::LinkRemoved { name: name() });
+        let changed = Some(KernelEvent::LinkChanged { name: name() });
+        let lost = Some(KernelEvent::AddressRemoved { link: "eth0".to_owned() });
+        let forwarding = Some(KernelEvent::ForwardingChanged);
+        let cases = [
+            (RTM_NEWLINK, link(0, "rn0"), changed.clone()),
+            (RTM_DELLINK, link(0, "rn0"), removed),
+            (RTM_NEWLINK, link(BRIDGE, "rn0"), changed.clone()),
+            (RTM_DELLINK, link(BRIDGE, "rn0"), changed),
+            (RTM_DELLINK, link(0, "eth0"), None),
+            (RTM_DELLINK, link(BRIDGE, "eth0"), None),
+            (RTM_DELADDR, address(7), lost),
+            (RTM_DELADDR, address(8), None),
+            (RTM_DELADDR - 1, address(7), None),
+            (RTM_NEWNETCONF, parameters(&[1, FORWARDING]), forwarding),
+            (RTM_NEWNETCONF, parameters(&[1, 3]), None),
+            (RTM_NEWNETCONF, parameters(&[1, FORWARDING, PROXY_NEIGHBOURS]), None),
+        ];
+        for (kind, payload, expected) in cases {
+            assert_eq!(route_event(kind, &payload, name_of), expected, "{kind} {payload:?}");
+            for len in 0..payload.len() {
+                for kind in [RTM_NEWLINK, RTM_DELLINK, RTM_DELADDR, RTM_NEWNETCONF] {
+                    // That it does not panic is enough.
+                    route_event(kind, &payload[..len], name_of);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn rules_are_ours_by_family_and_table() {
+        let kind = NFTABLES | 6;
+        let name = b"rootful_net\0";
+        assert!(is_about_own_table(kind, &rules(1, name)));
+        assert!(is_about_own_table(kind, &rules(7, name)));
+        assert!(!is_about_own_table(kind, &rules(2, name)), "another family");
+        assert!(!is_about_own_table(kind, &rules(1, b"rootful_net2\0")), "another table");
+        assert!(!is_about_own_table(NFTABLES | NEW_GENERATION, &rules(1, name)), "no table");
+        assert!(!is_about_own_table(6, &rules(1, name)), "another subsystem");
+        for len in 0..rules(1, name).len() {
+            assert!(!is_about_own_table(kind, &rules(1, name)[..len]));
+        }
+    }
+
+    #[test]
+    fn pending_events_are_told_once_and_too_many_as_lost() {
+        let event = |number| KernelEvent::LinkRemoved { name: format!("rn{number}") };
+        let mut pending = Pending::default();
+        for number in (0..MAX_PENDING).chain(0..MAX_PENDING) {
+            pending.add(event(number));
+        }
+        assert_eq!(pending.0.len(), MAX_PENDING);
+        assert_eq!(pending.0.front(), Some(&event(0)));
+        pending.add(KernelEvent::RulesChanged);
+        assert_eq!(pending.0, [KernelEvent::Lost]);
+        pending.add(event(1));
+        assert_eq!(pending.0, [KernelEvent::Lost, event(1)]);
+    }
+
+    #[test]
+    fn what_somebody_else_sends_is_not_read() {
+        let mut pending = Pending::default();
+        let told = |_: &NetlinkBuffer<&[u8]>| Some(KernelEvent::RulesChanged);
+        let datagram: [u8; 16] = [16, 0, 0, 0, 6, 10, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+        pending.take(Received::Stray, &datagram, told);
+        assert!(pending.0.is_empty());
+        pending.take(Received::Notification, &datagram[..15], told);
+        assert!(pending.0.is_empty());
+        pending.take(Received::Notification, &datagram, told);
+        pending.take(Received::Lost, &[], told);
+        assert_eq!(pending.0, [KernelEvent::RulesChanged, KernelEvent::Lost]);
+    }
 }

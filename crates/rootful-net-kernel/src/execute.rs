@@ -8,7 +8,8 @@ use rootful_net_core::plan::Step;
 
 use crate::error::KernelError;
 use crate::namespace::Namespace;
-use crate::{Kernel, conntrack, interface, links, sysctl};
+use crate::{Kernel, conntrack, fault, interface, links, sysctl};
+use fault::Point;
 
 /// How many characters of a step stand in a message; one can have thousands of ports.
 const MAX_HEADLINE: usize = 160;
@@ -92,6 +93,7 @@ impl Kernel {
     }
 
     fn take_back(&mut self, done: &[Step], namespace: Option<&Namespace>) -> Vec<UndoFailure> {
+        let _scope = fault::scope("undo");
         let undo = |step: Step| match self.apply(&step, namespace) {
             Ok(()) => None,
             Err(source) => Some(UndoFailure { step: step.to_string(), source }),
@@ -104,6 +106,15 @@ impl Kernel {
     /// # Errors
     /// Says what the kernel refused.
     pub fn apply(&mut self, step: &Step, namespace: Option<&Namespace>) -> Result<(), KernelError> {
+        let _scope = fault::scope(kind(step));
+        let refused = fault::point(Point::Step, "before");
+        refused.map_err(|source| KernelError::Exchange { source })?;
+        self.make(step, namespace)?;
+        fault::passage("after");
+        Ok(())
+    }
+
+    fn make(&mut self, step: &Step, namespace: Option<&Namespace>) -> Result<(), KernelError> {
         let inside = || namespace.ok_or(KernelError::NoNamespace);
         match step {
             Step::SetSysctl { sysctl, value } => sysctl::write(sysctl, value),
@@ -127,5 +138,25 @@ impl Kernel {
                 Err(source) => Err(KernelError::ForgetFlows { source }),
             },
         }
+    }
+}
+
+/// What a step does, without the objects.
+fn kind(step: &Step) -> &'static str {
+    match step {
+        Step::SetSysctl { .. } => "set sysctl",
+        Step::CreateBridge(_) => "create bridge",
+        Step::RepairBridge(_) => "repair bridge",
+        Step::CreateVeth(_) => "create veth",
+        Step::DeleteLink(_) => "delete link",
+        Step::Unplug { .. } => "unplug",
+        Step::SetUpInterface(_) => "set up interface",
+        Step::BringUp(_) => "bring up",
+        Step::PlugIn(_) => "plug in",
+        Step::ClaimPorts(_) => "claim ports",
+        Step::ReservePorts(_) => "reserve ports",
+        Step::ReleasePorts(_) => "release ports",
+        Step::ChangeRules(_) => "change rules",
+        Step::ForgetFlows(_) => "forget flows",
     }
 }

@@ -9,6 +9,7 @@ pub mod conntrack;
 mod error;
 mod events;
 mod execute;
+pub mod fault;
 mod ffi;
 mod interface;
 mod link_removals;
@@ -67,6 +68,7 @@ impl Kernel {
         query: &Query,
         namespace: Option<&Namespace>,
     ) -> Result<Observed, KernelError> {
+        let _scope = fault::scope("observe");
         let mut observed = observe::observe(&mut self.route, query, namespace)?;
         if query.listeners {
             observed.listeners =

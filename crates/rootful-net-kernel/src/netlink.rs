@@ -12,6 +12,8 @@ use netlink_sys::{Socket, SocketAddr};
 use rustix::io::Errno;
 use rustix::net::{SendAncillaryBuffer, SendFlags, sockopt};
 
+use crate::fault;
+
 /// The kernel fills answers up to this size, `netlink_recvmsg` in net/netlink/af_netlink.c.
 const MAX_DATAGRAM: usize = 32 * 1024;
 /// What the kernel keeps back of a send buffer for itself, `netlink_sendmsg` in the same file.
@@ -81,6 +83,7 @@ impl Exchange {
 
     /// Sends `parts` as one datagram of any length.
     pub(crate) fn send(&mut self, parts: &[&[u8]]) -> io::Result<()> {
+        fault::request()?;
         let len: usize = parts.iter().map(|part| part.len()).sum();
         let needed = len + SEND_OVERHEAD;
         if sockopt::socket_send_buffer_size(&self.socket)? < needed {
@@ -101,6 +104,10 @@ impl Exchange {
         mut each: impl FnMut(Answer<M>),
     ) -> io::Result<()> {
         let mut lost = None;
+        if let Err(error) = fault::answer() {
+            while self.socket.recv(&mut Vec::with_capacity(MAX_DATAGRAM), 0).is_ok() {}
+            return Err(error);
+        }
         loop {
             self.buffer.clear();
             match self.socket.recv(&mut self.buffer, rustix::net::RecvFlags::TRUNC.bits() as i32) {

@@ -325,6 +325,10 @@ fn decode_own_address(payload: &[u8]) -> Option<(IpNet, u32)> {
 #[cfg(test)]
 mod tests {
     use rtnetlink::packet_core::Emitable as _;
+    use rtnetlink::packet_route::link::{
+        InfoBridgePort, InfoKind, InfoPortData, InfoPortKind, LinkInfo,
+    };
+    use rtnetlink::packet_route::neighbour::{NeighbourAttribute, NeighbourFlags, NeighbourState};
 
     use super::*;
 
@@ -333,6 +337,20 @@ mod tests {
             .index(7)
             .up()
             .append_extra_attribute(LinkAttribute::IfAlias("an alias".to_owned()))
+            .address(vec![2, 0, 0, 0, 0, 7])
+            .mtu(1400)
+            .append_extra_attribute(LinkAttribute::LinkInfo(vec![
+                LinkInfo::Kind(InfoKind::Veth),
+                LinkInfo::PortKind(InfoPortKind::Bridge),
+                LinkInfo::PortData(InfoPortData::BridgePort(vec![
+                    InfoBridgePort::Learning(false),
+                    InfoBridgePort::UnicastFlood(false),
+                    InfoBridgePort::Locked(true),
+                    InfoBridgePort::Isolated(true),
+                    InfoBridgePort::HairpinMode(false),
+                    InfoBridgePort::GroupFwdMask(0xfffd),
+                ])),
+            ]))
             .controller(3)
             .interface_family(family)
             .build();
@@ -347,7 +365,53 @@ mod tests {
         assert_eq!((link.index, link.name.as_str()), (7, "rn0123456789"));
         assert_eq!((link.alias.as_deref(), link.master), (Some("an alias"), Some(3)));
         assert!(link.up);
+        assert_eq!(link.mac, MacAddress::try_from([2, 0, 0, 0, 0, 7]).ok());
+        assert_eq!((link.kind, link.mtu), (LinkKind::Veth, 1400));
+        let expected = PortFlags {
+            learning: false,
+            flood: false,
+            locked: true,
+            isolated: true,
+            hairpin: false,
+            group_fwd_mask: 0xfffd,
+        };
+        assert_eq!(link.port, Some(expected));
         assert_eq!(decode_link(&message(AddressFamily::Bridge)), None);
+    }
+
+    fn station(change: impl Fn(&mut NeighbourMessage)) -> Vec<u8> {
+        let mut message = NeighbourMessage::default();
+        message.header.family = AddressFamily::Bridge;
+        message.header.ifindex = 7;
+        message.header.state = NeighbourState::Noarp;
+        let address = NeighbourAttribute::LinkLayerAddress(vec![2, 0, 0, 0, 0, 7]);
+        message.attributes.push(address);
+        change(&mut message);
+        let mut bytes = vec![0; message.buffer_len()];
+        message.emit(&mut bytes);
+        bytes
+    }
+
+    #[test]
+    fn only_what_stays_behind_a_port_is_a_station() {
+        let mac = MacAddress::try_from([2, 0, 0, 0, 0, 7]).expect("a MAC address");
+        let whole = station(|_| {});
+        assert_eq!(decode_station(&whole), Some((7, mac)));
+        // Behind the last address there are two bytes of padding.
+        for len in 0..whole.len() - 2 {
+            assert_eq!(decode_station(&whole[..len]), None, "{len} bytes");
+        }
+        let others = [
+            station(|message| message.header.family = AddressFamily::Inet),
+            station(|message| message.header.state = NeighbourState::Permanent),
+            station(|message| message.header.state = NeighbourState::Reachable),
+            station(|message| message.header.flags = NeighbourFlags::Own),
+            station(|message| message.attributes.push(NeighbourAttribute::Vlan(1))),
+            station(|message| message.attributes.clear()),
+        ];
+        for other in others {
+            assert_eq!(decode_station(&other), None, "{other:?}");
+        }
     }
 
     #[test]

@@ -19,6 +19,7 @@ use rustix::net::netdevice::{index_to_name, name_to_index};
 use rustix::net::{RecvFlags, SendFlags};
 
 use crate::error::{KernelError, RequestError};
+use crate::fault;
 
 /// More than the 32 KiB that the kernel puts into one datagram of a long list, netlink(7).
 const DATAGRAM_BYTES: usize = 64 * 1024;
@@ -113,6 +114,13 @@ impl RouteSocket {
         // A refusal is always answered. Success is worth an answer when all is done.
         *flags |= NLM_F_ACK;
         let last = requests.len() - 1;
+        if let Err(refusal) = fault::request() {
+            let errno = Errno::from_io_error(&refusal).unwrap_or(Errno::IO);
+            if last > 0 {
+                self.exchange(requests.split_off(1), |position, _| position + 1 == last)?;
+            }
+            return Err(failures.swap_remove(0)(RequestError::Refused { errno, message: None }));
+        }
         let mut failed: Option<(usize, RequestError)> = None;
         self.exchange(requests, |position, reply| {
             if let Reply::Refused(error) = reply
@@ -142,6 +150,7 @@ impl RouteSocket {
         }
         let mut failed = None;
         let requests = questions.into_iter().map(|question| (question, 0)).collect();
+        fault::request().map_err(|source| KernelError::Exchange { source })?;
         self.exchange(requests, |position, reply| {
             match reply {
                 Reply::Entry { payload, .. } => answers[position] = Some(decode(payload)),
@@ -165,6 +174,7 @@ impl RouteSocket {
         question: &RouteNetlinkMessage,
         mut decode: impl FnMut(&[u8]) -> Option<T>,
     ) -> Result<Vec<T>, KernelError> {
+        fault::request().map_err(|source| KernelError::Exchange { source })?;
         for _ in 0..LIST_ATTEMPTS {
             let mut entries = Vec::new();
             let mut list_changed = false;
@@ -201,6 +211,7 @@ impl RouteSocket {
         let count = requests.len();
         let first = self.sequence.wrapping_add(1);
         self.send(requests).map_err(|source| KernelError::Exchange { source })?;
+        fault::answer().map_err(|source| KernelError::Exchange { source })?;
         loop {
             self.receive().map_err(|source| KernelError::Exchange { source })?;
             let mut rest = self.datagram.as_slice();

@@ -51,13 +51,13 @@ impl Authority {
     /// Asks polkit whether the sender may do what a grant leaves to polkit.
     ///
     /// # Errors
-    /// [`Error::NotAuthorized`] with the reason.
+    /// [`Error::NotAuthorized`] with the reason; that the service stops before there is an answer.
     pub(crate) async fn may_attach(
         &self,
         sender: &Sender,
         details: &HashMap<&str, String>,
     ) -> Result<()> {
-        self.ask(sender, Action::Attach, details).await.map_err(|reason| {
+        self.ask(sender, Action::Attach, details).await?.map_err(|reason| {
             Error::NotAuthorized(format!("the grant for this needs polkit's consent: {reason}"))
         })
     }
@@ -66,7 +66,7 @@ impl Authority {
     /// is theirs, root with everything, and others what polkit lets them.
     ///
     /// # Errors
-    /// [`Error::NotAuthorized`] with the reason.
+    /// [`Error::NotAuthorized`] with the reason; that the service stops before there is an answer.
     pub(crate) async fn may_manage(
         &self,
         sender: &Sender,
@@ -79,7 +79,7 @@ impl Authority {
         let owner = owner.map(|uid| uid.to_string()).unwrap_or_default();
         let details =
             HashMap::from([("operation", operation.to_owned()), ("owner", owner.clone())]);
-        self.ask(sender, Action::Manage, &details).await.map_err(|reason| {
+        self.ask(sender, Action::Manage, &details).await?.map_err(|reason| {
             let of_whom = match owner.as_str() {
                 "" => String::new(),
                 owner => format!(" of user {owner}; that user or root can"),
@@ -91,15 +91,19 @@ impl Authority {
         })
     }
 
+    /// Polkit's answer: yes, or why not.
     async fn ask(
         &self,
         sender: &Sender,
         action: Action,
         details: &HashMap<&str, String>,
-    ) -> std::result::Result<(), String> {
+    ) -> Result<std::result::Result<(), String>> {
         let Sender { unique_name, interactive, .. } = sender;
         let question = Question { unique_name, interactive: *interactive, action, details };
-        self.polkit.ask(&question).await
+        tokio::select! {
+            answer = self.polkit.ask(&question) => Ok(answer),
+            () = self.gate.stopping() => Err(Error::stopping()),
+        }
     }
 }
 

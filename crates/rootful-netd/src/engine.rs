@@ -24,7 +24,7 @@ use rootful_net_core::planner::World;
 use rootful_net_core::policy::Caller;
 use rootful_net_core::request::{AttachRequest, ContainerId, OnConflict};
 use rootful_net_dbus::{Error, LeaseProperties, Result, SkippedLeaseProperties};
-use rootful_net_kernel::{Kernel, KernelEvent, Namespace, RulesetMark};
+use rootful_net_kernel::{Kernel, KernelEvent, Namespace, RulesetMark, fault};
 use tokio::sync::{Notify, oneshot};
 use tokio::time::MissedTickBehavior;
 
@@ -278,8 +278,11 @@ impl Engine {
         // Whoever asked may have gone away since; what was asked for happens nevertheless.
         match command {
             Command::Attach(attach, reply) => {
+                let _scope = fault::scope("attach");
                 let (answer, remainder) = self.attach(attach);
+                fault::passage("before the answer");
                 self.objects.then(move || _ = reply.send(answer));
+                fault::passage("after the answer");
                 self.publish_names();
                 self.finish(remainder);
             }
@@ -287,8 +290,11 @@ impl Engine {
                 let _ = reply.send(self.plan(&attach));
             }
             Command::Detach(selection, reply) => {
+                let _scope = fault::scope("detach");
                 let (answer, remainder) = self.detach(&selection);
+                fault::passage("before the answer");
                 self.objects.then(move || _ = reply.send(answer));
+                fault::passage("after the answer");
                 self.publish_names();
                 self.finish(remainder);
             }

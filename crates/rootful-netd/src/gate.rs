@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use rootful_net_dbus::Error;
 use rootful_net_dbus::name::{ATTACHMENT_INTERFACE, MANAGER_INTERFACE};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use zbus::message::{Flags, Type};
 use zbus::{Connection, DBusError, Message};
 
@@ -114,6 +114,10 @@ impl State {
         self.work.len() + self.reading.len() + self.unidentified
     }
 
+    fn is_idle(&self) -> bool {
+        self.served.is_empty() && self.waiting() == 0
+    }
+
     /// Takes the next call that may be served now.
     fn next(&mut self) -> Option<Message> {
         for lane in Lane::ALL {
@@ -163,6 +167,7 @@ pub(crate) struct Gate {
     /// Told when there may be a message to hand on.
     changed: Arc<Notify>,
     connection: Arc<OnceLock<Connection>>,
+    is_stopping: Arc<watch::Sender<bool>>,
 }
 
 impl Gate {
@@ -182,9 +187,20 @@ impl Gate {
         }
     }
 
-    /// Waits until every call that was let through is answered.
+    /// Says that the service stops, see [`Self::stopping`].
+    pub(crate) fn stop(&self) {
+        self.is_stopping.send_replace(true);
+    }
+
+    /// Waits until the service stops: what a call waits for that somebody else has to do is not waited for any more.
+    pub(crate) async fn stopping(&self) {
+        // The sender lives as long as the gate.
+        let _ = self.is_stopping.subscribe().wait_for(|is_stopping| *is_stopping).await;
+    }
+
+    /// Waits until every call that came is answered.
     pub(crate) async fn all_answered(&self) {
-        while !self.state().served.is_empty() {
+        while !self.state().is_idle() {
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
     }

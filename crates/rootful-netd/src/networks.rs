@@ -7,7 +7,7 @@ use rootful_net_core::derivation::AddressKey;
 use rootful_net_core::name::NetworkName;
 use rootful_net_core::network::{Network, NetworkError};
 use rootful_net_core::observed::Query;
-use rootful_net_kernel::{Kernel, KernelError};
+use rootful_net_kernel::{Kernel, KernelError, fault};
 
 use crate::directories::{CONFIGURATION_DIR, STATE_DIR, VENDOR_DIR, layered_files};
 use crate::store::write_atomically;
@@ -72,6 +72,7 @@ pub(crate) fn ensure_default(
     let network = default_network(key, &observed.routes)?;
     let subnets: Vec<_> =
         network.subnets().iter().map(|subnet| subnet.subnet().to_string()).collect();
+    let _scope = fault::scope("write default network");
     write_atomically(&path, network.to_json().as_bytes(), 0o644)
         .map_err(|source| DefaultNetworkError::Write { path, source })?;
     tracing::info!(network = DEFAULT_NETWORK, subnets = subnets.join(" "), "default network made");

@@ -11,13 +11,15 @@ use anyhow::Context as _;
 use rootful_net_dbus::name::{BUS_NAME, MANAGER_PATH};
 use sd_notify::NotifyState;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use zbus::Connection;
 use zbus::fdo::{ObjectManager, RequestNameFlags};
 
 pub(crate) use objects::Objects;
 
 use crate::authority::Authority;
+use crate::decision_log;
 use crate::engine::{self, EngineHandle};
-use crate::{decision_log, gate};
+use crate::gate::{self, Gate};
 use manager::Manager;
 
 /// How long the last answers may take when the service stops.
@@ -58,12 +60,23 @@ pub(crate) async fn serve() -> anyhow::Result<()> {
             _ = interrupt.recv() => {}
         }
         let _ = sd_notify::notify(&[NotifyState::Stopping]);
+        gate.stop();
     };
     engine.run(stop).await;
-    // Answers are on their way. Who asks from now on is told that the service stops; who waits for polkit is not
-    // waited for.
-    let _ = tokio::time::timeout(LAST_ANSWERS, gate.all_answered()).await;
+    // Answers are on their way, and who asks from now on is told that the service stops.
+    let _ = tokio::time::timeout(LAST_ANSWERS, answer_the_rest(&connection, &gate)).await;
     Ok(())
+}
+
+/// Gives the name back, so that the bus hands over no further calls, and waits until those that it did hand over are
+/// answered: a call that is lost with the connection would tell its caller nothing.
+async fn answer_the_rest(connection: &Connection, gate: &Gate) {
+    gate.all_answered().await;
+    if let Err(error) = connection.release_name(BUS_NAME).await {
+        tracing::debug!(%error, "the name is not given back");
+    }
+    // The bus answered behind everything that it had sent before.
+    gate.all_answered().await;
 }
 
 /// Reads the policy again at each SIGHUP. What is wrong with it is in the log, and the old one in force.

@@ -14,6 +14,7 @@ use rootful_net_core::derivation::AddressKey;
 use rootful_net_core::ledger::Leases;
 use rootful_net_core::name::NetworkName;
 use rootful_net_core::network::Network;
+use rootful_net_kernel::fault::{self, Point};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
@@ -129,6 +130,7 @@ impl Store {
     }
 
     fn make_key(&self) -> Result<AddressKey, StoreError> {
+        let _scope = fault::scope("write key");
         let failed = |source| StoreError { action: "make", path: self.key_path.clone(), source };
         let mut bytes = Zeroizing::new([0; AddressKey::BYTES]);
         getrandom::fill(bytes.as_mut_slice()).map_err(|error| failed(error.into()))?;
@@ -160,6 +162,7 @@ impl Store {
     /// # Errors
     /// The file cannot be written; it is as it was then.
     pub(crate) fn keep_leases(&self, leases: &Leases) -> Result<(), StoreError> {
+        let _scope = fault::scope("write leases");
         let file = LeaseFile { version: LEASE_FILE_VERSION, leases: leases.clone() };
         let text = serde_json::to_vec(&file).expect("leases have a JSON form");
         write(&self.lease_path, &text)
@@ -170,6 +173,11 @@ impl Store {
     /// # Errors
     /// The file cannot be written; what was recorded is as it was then.
     pub(crate) fn record(&self, record: &Record) -> Result<(), StoreError> {
+        let _scope = fault::scope(match record.phase {
+            Phase::Pending => "record pending",
+            Phase::Live => "record live",
+            Phase::Ending => "record ending",
+        });
         let text = serde_json::to_vec(record).expect("records have a JSON form");
         write(&self.record_path(record.attachment.id()), &text)
     }
@@ -179,6 +187,7 @@ impl Store {
     /// # Errors
     /// The file cannot be removed.
     pub(crate) fn forget(&self, id: &AttachmentId) -> Result<(), StoreError> {
+        let _scope = fault::scope("remove record");
         remove(&self.record_path(id))
     }
 
@@ -203,6 +212,7 @@ impl Store {
     /// # Errors
     /// The file cannot be written.
     pub(crate) fn keep_network(&self, network: &Network) -> Result<(), StoreError> {
+        let _scope = fault::scope("write network");
         write(&self.network_path(network.name()), network.to_json().as_bytes())
     }
 
@@ -211,6 +221,7 @@ impl Store {
     /// # Errors
     /// The file cannot be removed.
     pub(crate) fn forget_network(&self, name: &NetworkName) -> Result<(), StoreError> {
+        let _scope = fault::scope("remove network");
         remove(&self.network_path(name))
     }
 
@@ -234,6 +245,7 @@ impl Store {
     /// # Errors
     /// The file cannot be written; it is as it was then.
     pub(crate) fn keep_mark(&self, mark: &str) -> Result<(), StoreError> {
+        let _scope = fault::scope("write mark");
         write(&self.mark_path, mark.as_bytes())
     }
 
@@ -278,11 +290,14 @@ fn write(path: &Path, content: &[u8]) -> Result<(), StoreError> {
 }
 
 fn remove(path: &Path) -> Result<(), StoreError> {
-    match fs::remove_file(path) {
+    let removed = fault::point(Point::File, "before").and_then(|()| fs::remove_file(path));
+    let removed = match removed {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(source) => Err(StoreError { action: "remove", path: path.to_owned(), source }),
         Ok(()) => Ok(()),
-    }
+    };
+    fault::passage("after");
+    removed
 }
 
 fn read_or_set_aside<T>(

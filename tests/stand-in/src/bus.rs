@@ -94,7 +94,7 @@ impl Bus {
         std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             runtime.expect("a runtime").block_on(async {
-                let builder = Builder::address(address.as_str().to_owned())
+                let builder = Builder::address(address.as_str())
                     .serve_at(MANAGER_PATH, ObjectManager)
                     .serve_at(NETWORK_PATH, Network);
                 let service = serve(builder, calls).name(BUS_NAME).build().await;

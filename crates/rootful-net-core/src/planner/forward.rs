@@ -139,21 +139,25 @@ fn check_free(
     Ok(())
 }
 
-/// The gateways' name port has its own place among the published ports.
+/// The gateways' name port has its own place among the published ports, and the name server, which comes and goes,
+/// must be able to bind its own.
 fn check_name_port(world: World<'_>, forward: &Forward) -> Result<(), PlanError> {
-    let gateway = match forward.host_address {
-        HostAddress::Ipv4(address) => IpAddr::V4(address),
-        HostAddress::Ipv6(address) => IpAddr::V6(address),
-        HostAddress::Any | HostAddress::AnyIpv4 | HostAddress::AnyIpv6 => return Ok(()),
-    };
-    let (protocol, port) = (forward.protocol, forward.host_port);
-    if port != dns::QUERY_PORT || !dns::PROTOCOLS.contains(&protocol) {
+    let &Forward { protocol, host_port: port, host_address, .. } = forward;
+    if !dns::PROTOCOLS.contains(&protocol) || ![dns::QUERY_PORT, dns::SERVER_PORT].contains(&port) {
         return Ok(());
     }
-    let mut networks = world.catalogue.networks();
-    match networks.find(|network| dns::name_servers(network).any(|server| server == gateway)) {
-        Some(network) => {
-            let network = network.name().clone();
+    let is_taken = |gateway: IpAddr| match HostAddress::try_from(gateway) {
+        Ok(gateway) if port == dns::QUERY_PORT => host_address == gateway,
+        Ok(gateway) if port == dns::SERVER_PORT => host_address.overlaps(gateway),
+        Ok(_) | Err(_) => false,
+    };
+    let mut gateways = world
+        .catalogue
+        .networks()
+        .flat_map(|network| dns::name_servers(network).map(|gateway| (network.name(), gateway)));
+    match gateways.find(|(_, gateway)| is_taken(*gateway)) {
+        Some((network, gateway)) => {
+            let network = network.clone();
             Err(PlanError::NamePort { port, protocol, gateway, network })
         }
         None => Ok(()),

@@ -8,7 +8,7 @@ use crate::attachment::{Attachment, Interface};
 use crate::link::{Bridge, Veth};
 use crate::name::InterfaceName;
 use crate::network::Network;
-use crate::observed::{Link, LinkKind, Observed, Query};
+use crate::observed::{Link, LinkKind, Observed, Query, Sysctl};
 use crate::plan::{Plan, Step};
 use crate::publish::Reservation;
 use crate::ruleset::{self, Element, Transaction};
@@ -29,6 +29,8 @@ pub fn reconcile_query(world: World<'_>, scope: Scope) -> Query {
     let own = networks.iter().flat_map(|network| bridge::own_sysctls(network));
     let own = own.map(|(sysctl, _)| sysctl);
     Query {
+        // Of any kind: somebody else's may have the name.
+        links: networks.iter().map(|network| network.interface().clone()).collect(),
         own_links: true,
         tables: true,
         ruleset: scope == Scope::Everything,
@@ -54,15 +56,18 @@ pub fn reconcile(world: World<'_>, observed: &Observed, scope: Scope) -> Change 
     for network in &networks {
         steps.extend(bridge_steps(world, observed, network));
     }
-    steps.extend(bridge::forwarding_steps(observed, &networks));
+    steps.extend(forwarding_steps(observed, &networks, &live));
     let mut afterwards: Vec<_> =
         strays.iter().map(|(_, link)| Step::DeleteLink(link.clone())).collect();
     if live.is_empty() {
         // Behind the links: until they are gone, the guard stays.
         afterwards.extend(tables::removal(observed));
     } else {
-        // A stray port is closed until its link is gone.
-        let closed = stray_ports(&strays);
+        // A stray port is closed until its link is gone; by tables that are known to be right it may be already.
+        let closed = match scope {
+            Scope::Everything => stray_ports(&strays),
+            Scope::AllButRules => Vec::new(),
+        };
         let rules = rules(world, observed, scope, &networks, &live, &closed);
         if !rules.is_empty() {
             steps.push(Step::ChangeRules(rules));
@@ -115,7 +120,7 @@ pub fn link_query(world: World<'_>, link: &InterfaceName) -> Query {
     let bridges = interfaces.map(|interface| interface.veth.bridge.clone());
     Query {
         links: bridges.chain([link.clone()]).collect(),
-        sysctls: crate::observed::Sysctl::bridge_netfilter().into(),
+        sysctls: Sysctl::bridge_netfilter().into(),
         ..Query::default()
     }
 }
@@ -161,7 +166,7 @@ fn bridge_steps(world: World<'_>, observed: &Observed, network: &Network) -> Vec
     let change = match link {
         None => Some(Step::CreateBridge(wanted)),
         // Somebody else's: it is not touched, and creating ours says so.
-        Some(link) if !bridge::is_own(link) => Some(Step::CreateBridge(wanted)),
+        Some(link) if !bridge::is_own(link) => return vec![Step::CreateBridge(wanted)],
         Some(link) => {
             let has_addresses = wanted.all_addresses().all(|address| present.contains(&address));
             let is_right = is_bridge_intact(link, &wanted) && has_addresses;
@@ -173,6 +178,24 @@ fn bridge_steps(world: World<'_>, observed: &Observed, network: &Network) -> Vec
         is_new || observed.sysctls.get(sysctl).is_some_and(|present| present != value)
     });
     change.into_iter().chain(sysctls.map(bridge::set)).collect()
+}
+
+/// The steps that switch forwarding on where it is off. Links of ours go on taking no router advertisements: they would
+/// be a container's.
+fn forwarding_steps(
+    observed: &Observed,
+    networks: &[&Network],
+    live: &[&Attachment],
+) -> Vec<Step> {
+    let interfaces = live.iter().flat_map(|attachment| attachment.interfaces());
+    let links = interfaces.flat_map(|port| [&port.veth.host_link, &port.veth.bridge]);
+    let own: BTreeSet<_> = links.map(|link| Sysctl::ipv6_link(link, "accept_ra")).collect();
+    let mut steps = bridge::forwarding_steps(observed, networks);
+    steps.retain(|step| match step {
+        Step::SetSysctl { sysctl, .. } => !own.contains(sysctl),
+        _ => true,
+    });
+    steps
 }
 
 fn is_bridge_intact(link: &Link, wanted: &Bridge) -> bool {
@@ -207,6 +230,11 @@ fn port_state(observed: &Observed, veth: &Veth) -> PortState {
 }
 
 fn port_steps(observed: &Observed, veth: &Veth) -> Vec<Step> {
+    let bridge = observed.links.get(veth.bridge.as_str());
+    if bridge.is_some_and(|bridge| !bridge::is_own(bridge)) {
+        // Somebody else's, and no place for a container.
+        return Vec::new();
+    }
     let index = observed.links.get(veth.host_link.as_str()).map(|link| link.index);
     let has_station =
         index.is_some_and(|index| observed.stations.contains(&(index, veth.container_mac)));
@@ -257,19 +285,19 @@ fn rules(
 
 fn reservation_steps(observed: &Observed, live: &[&Attachment]) -> Vec<Step> {
     let mut spare = observed.reserved.clone();
-    let mut steps = Vec::new();
+    let mut reserve = Vec::new();
     for attachment in live {
         let wanted = attachment.reservations();
         wanted.iter().for_each(|port| _ = spare.remove(port));
         let missing: Vec<Reservation> = wanted.difference(&observed.reserved).copied().collect();
         if !missing.is_empty() {
-            steps.push(Step::ReservePorts(missing));
+            reserve.push(Step::ReservePorts(missing));
         }
     }
-    if !spare.is_empty() {
-        steps.push(Step::ReleasePorts(spare.into_iter().collect()));
-    }
-    steps
+    // First of all: what is spare may be in the way of what is missing.
+    let spare: Vec<_> = spare.into_iter().collect();
+    let release = (!spare.is_empty()).then_some(Step::ReleasePorts(spare));
+    release.into_iter().chain(reserve).collect()
 }
 
 /// Links that rootful-net made and that belong to no attachment.

@@ -169,7 +169,7 @@ impl Damage {
             Self::AddressMissing => {
                 let bridges = own_links(host, &LinkKind::Bridge);
                 let addresses = bridges.flat_map(|bridge| {
-                    let addresses = host.addresses[&bridge].iter();
+                    let addresses = host.addresses.get(&bridge).into_iter().flatten();
                     addresses.map(move |address| (bridge.clone(), *address)).collect::<Vec<_>>()
                 });
                 let (bridge, address) = addresses.collect::<Vec<_>>().into_iter().nth(place)?;

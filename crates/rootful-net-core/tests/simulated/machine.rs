@@ -112,11 +112,13 @@ impl Site {
 }
 
 /// Why nothing came of a request.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 pub(crate) enum NotAttached {
     /// The planner refuses it.
+    #[error(transparent)]
     Decided(PlanError),
     /// The host refuses a step.
+    #[error("the host refuses: {0:?}")]
     CarryingOut(Failed),
 }
 

@@ -1,87 +1,82 @@
 //! What a host comes to, whatever happened on it before: links by their names and without their indexes, so that two
 //! hosts can be compared.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
+use std::collections::BTreeSet;
 
-use ipnet::IpNet;
-use rootful_net_core::attachment::NamespaceId;
 use rootful_net_core::ledger::Ledger;
 use rootful_net_core::link::Veth;
-use rootful_net_core::mac::MacAddress;
-use rootful_net_core::observed::{Link, Sysctl, TableContents};
+use rootful_net_core::observed::{Link, Sysctl};
 use rootful_net_core::plan::Step;
-use rootful_net_core::publish::Reservation;
 use rootful_net_core::ruleset::TableName;
 
-use crate::host::SimulatedHost;
+use crate::host::{ContainerEnd, SimulatedHost, accept_ra, route_localnet};
 use crate::machine::FOREIGN_TABLE;
 
-/// The links that are there before anything is attached.
-const FOREIGN_LINKS: [&str; 3] = ["docker0", "enp1s0", "rnforeign"];
+/// The links and tables that are there before anything is attached.
+const FOREIGN_NAMES: [&str; 4] = ["docker0", "enp1s0", "rnforeign", FOREIGN_TABLE.name];
 
-/// A host without what is nobody's business.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Picture {
-    links: BTreeMap<String, (Link, Option<String>)>,
-    addresses: BTreeMap<String, BTreeSet<IpNet>>,
-    stations: BTreeSet<(String, MacAddress)>,
-    tables: BTreeMap<TableName, TableContents>,
-    reserved: BTreeSet<Reservation>,
-    sysctls: BTreeMap<Sysctl, String>,
-    inside: BTreeMap<(NamespaceId, String), Inside>,
-}
-
-/// The container's end of a pair: its host end, MAC address, MTU, whether it is up, addresses, and default routers.
-type Inside = (String, MacAddress, u32, bool, BTreeSet<IpNet>, Vec<IpAddr>);
+/// A host, a line for each thing that it holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Picture(BTreeSet<String>);
 
 impl Picture {
     /// What the host holds, but for whether it forwards: that is never switched off again.
     pub(crate) fn of(host: &SimulatedHost) -> Self {
-        let name_of = |index: u32| {
-            let link = host.links.values().find(|link| link.index == index);
-            link.map_or_else(|| format!("index {index}, which is gone"), |link| link.name.clone())
-        };
-        let links = host.links.iter().map(|(name, link)| {
-            let master = link.master.map(name_of);
-            (name.clone(), (Link { index: 0, master: None, ..link.clone() }, master))
-        });
-        let stations = host.stations.iter().map(|(port, mac)| (name_of(*port), *mac));
-        let forwarding = [Sysctl::ipv4_forwarding(), Sysctl::ipv6_forwarding()];
-        let sysctls = host.sysctls.iter();
-        let sysctls = sysctls.filter(|(sysctl, _)| {
-            !forwarding.contains(sysctl) && !sysctl.path().contains("/enp1s0/")
-        });
-        let mut inside = BTreeMap::new();
-        for (namespace, ends) in &host.namespaces {
-            for (name, end) in ends {
-                let (addresses, routers) = (end.addresses.clone(), end.routers.clone());
-                let end = (name_of(end.peer), end.mac, end.mtu, end.up, addresses, routers);
-                inside.insert((*namespace, name.clone()), end);
-            }
-        }
-        Self {
-            links: links.collect(),
-            addresses: host.addresses.clone(),
-            stations: stations.collect(),
-            tables: host.tables.clone(),
-            reserved: host.reserved.clone(),
-            sysctls: sysctls.map(|(name, value)| (name.clone(), value.clone())).collect(),
-            inside,
-        }
+        Self::of_those(host, |_| true)
     }
 
     /// What is somebody else's of it.
     pub(crate) fn of_others(host: &SimulatedHost) -> Self {
-        let mut picture = Self::of(host);
-        picture.links.retain(|name, _| FOREIGN_LINKS.contains(&name.as_str()));
-        picture.addresses.retain(|name, _| FOREIGN_LINKS.contains(&name.as_str()));
-        picture.tables.retain(|name, _| *name == FOREIGN_TABLE);
-        picture.sysctls.retain(|sysctl, _| sysctl.path().contains("docker0"));
-        picture.stations.clear();
-        picture.reserved.clear();
-        picture.inside.clear();
-        picture
+        Self::of_those(host, |name| FOREIGN_NAMES.contains(&name))
+    }
+
+    fn of_those(host: &SimulatedHost, is_wanted: impl Fn(&str) -> bool) -> Self {
+        let name_of = |index: u32| {
+            let link = host.links.values().find(|link| link.index == index);
+            link.map_or("a link that is gone", |link| link.name.as_str())
+        };
+        let mut lines = BTreeSet::new();
+        for link in host.links.values().filter(|link| is_wanted(&link.name)) {
+            let master = link.master.map(name_of);
+            let link = Link { index: 0, master: None, ..link.clone() };
+            lines.insert(format!("{} on {master:?}: {link:?}", link.name));
+            for address in host.addresses.get(&link.name).into_iter().flatten() {
+                lines.insert(format!("{} has {address}", link.name));
+            }
+            let name = link.name.parse().unwrap();
+            let localnet = route_localnet(&name);
+            lines.insert(format!("{localnet} is {:?}", host.sysctl(&localnet)));
+            // A link that takes advertisements may have to go on doing so.
+            if host.sysctl(&accept_ra(&name)) == Some("0") {
+                lines.insert(format!("{} takes no router advertisements", link.name));
+            }
+        }
+        for (name, contents) in host.tables.iter().filter(|(name, _)| is_wanted(name.name)) {
+            lines.insert(format!("{name} is intact: {}", contents.intact));
+            lines.extend(contents.elements.iter().map(|element| format!("{element:?}")));
+        }
+        let stations = host.stations.iter().map(|(port, mac)| (name_of(*port), mac));
+        let stations = stations.filter(|(port, _)| is_wanted(port));
+        lines.extend(stations.map(|(port, mac)| format!("{mac} is behind {port}")));
+        if is_wanted("reserved") {
+            lines.extend(host.reserved.iter().map(|port| format!("{port} is reserved")));
+        }
+        for (namespace, ends) in &host.namespaces {
+            for (name, end) in ends.iter().filter(|(_, end)| is_wanted(name_of(end.peer))) {
+                let peer = name_of(end.peer);
+                let end = ContainerEnd { peer: 0, ..end.clone() };
+                lines.insert(format!("{name} in {namespace:?} leads to {peer}: {end:?}"));
+            }
+        }
+        Self(lines)
+    }
+
+    /// What only one of the two holds; nothing where they are the same.
+    pub(crate) fn differences(&self, other: &Self) -> String {
+        let only = |mark: char, lines: &BTreeSet<String>, others: &BTreeSet<String>| {
+            lines.difference(others).map(|line| format!("{mark} {line}\n")).collect::<String>()
+        };
+        only('+', &self.0, &other.0) + &only('-', &other.0, &self.0)
     }
 }
 

@@ -51,7 +51,8 @@ fn assert_nothing_to_do(machine: &Machine, when: &str) {
 /// The host holds what one does on which nothing else ever happened.
 fn assert_as_fresh(machine: &Machine, when: &str) {
     let fresh = machine.fresh();
-    assert_eq!(Picture::of(&machine.host), Picture::of(&fresh.host), "{when}");
+    let differences = Picture::of(&machine.host).differences(&Picture::of(&fresh.host));
+    assert!(differences.is_empty(), "{when}:\n{differences}");
     assert!(forwards_like(&machine.host, &fresh.host), "{when}");
 }
 
@@ -234,6 +235,25 @@ fn a_strangers_link_in_the_place_of_a_bridge_is_left_alone() {
         assert_nothing_to_do(&machine, "back again");
         assert_as_fresh(&machine, "back again");
     }
+}
+
+#[test]
+fn forwarding_comes_on_again_without_listening_to_containers() {
+    let mut machine = inhabited();
+    machine.host.add_link("wlan0", LinkKind::Other(String::new()), None);
+    Damage::ForwardingOff.inflict(&mut machine.host, 1);
+    Damage::AdvertisementsAccepted.inflict(&mut machine.host, 0);
+    let change = machine.reconcile(Scope::Everything);
+    let set = steps(&change).filter_map(|step| match step {
+        Step::SetSysctl { sysctl, value } => Some(format!("{sysctl} = {value}")),
+        _ => None,
+    });
+    let expected = [
+        "net/ipv6/conf/rootful0/accept_ra = 0",
+        "net/ipv6/conf/wlan0/accept_ra = 2",
+        "net/ipv6/conf/all/forwarding = 1",
+    ];
+    assert_eq!(set.collect::<Vec<_>>(), expected);
 }
 
 #[test]

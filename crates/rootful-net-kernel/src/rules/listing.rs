@@ -256,3 +256,128 @@ fn attribute(message: &RawMessage, kind: u16) -> Option<Attribute<'_>> {
 pub(crate) fn parts(payload: &[u8]) -> impl Iterator<Item = Attribute<'_>> {
     attributes(payload.get(HEADER_BYTES..).unwrap_or_default())
 }
+
+#[cfg(test)]
+mod tests {
+    use rootful_net_core::publish::{Port, Protocol};
+    use rootful_net_core::ruleset::{
+        Change, Field, NeighbourOption, Table, Transaction, guard_table, inet_table,
+    };
+
+    use super::super::batch::TransactionBatch;
+    use super::*;
+    use crate::route_socket::next_message;
+
+    /// A value of the field, another for another `seed`.
+    fn value(field: Field, seed: u8) -> Value {
+        let mac = || [2, 0, 0, 0, 0, seed].try_into().expect("a MAC address");
+        match field {
+            Field::Ipv4Address => Value::Ipv4([10, 87, 0, seed].into()),
+            Field::Ipv6Address => Value::Ipv6([0xfd87, 0, 0, 0, 0, 0, 0, seed.into()].into()),
+            Field::EtherAddress => Value::Ether(mac()),
+            Field::InetProtocol => Value::Protocol(Protocol::Udp),
+            Field::InetService => Value::Port(Port::new(u16::from(seed) + 1).expect("a port")),
+            Field::InterfaceName => Value::Interface(format!("rn{seed}").parse().expect("a name")),
+            Field::NeighbourTarget => {
+                Value::NeighbourTarget([0xfe80, 0, 0, 0, 0, 0, 0, seed.into()].into())
+            }
+            Field::NeighbourOption => Value::NeighbourOption(NeighbourOption::TargetAddress, mac()),
+            Field::ConnectionLimit => Value::ConnectionLimit(seed.into()),
+        }
+    }
+
+    /// An element of every set, with and without a comment, and its message to the kernel, which the kernel
+    /// answers in the same form.
+    fn samples() -> Vec<(Table, Set, Element, Vec<u8>)> {
+        let mut samples = Vec::new();
+        for table in [inet_table(), guard_table()] {
+            for (seed, set) in (0..).zip(&table.sets) {
+                for comment in [None, Some(format!("number {seed}"))] {
+                    let values = |fields: &[Field]| -> Vec<_> {
+                        fields.iter().map(|field| value(*field, seed)).collect()
+                    };
+                    let (key, data) = (values(set.key), values(set.data));
+                    let element = Element { table: table.name, set: set.name, key, data, comment };
+                    let change = Change::AddElement(element.clone());
+                    let payload = payload(&Transaction::new(vec![change]));
+                    samples.push((table.clone(), set.clone(), element, payload));
+                }
+            }
+        }
+        samples
+    }
+
+    /// The payload of the one message in the transaction.
+    fn payload(transaction: &Transaction) -> Vec<u8> {
+        let batch = TransactionBatch::new(transaction).expect("an element of ours");
+        let bytes = batch.pages().concat();
+        let (_begin, rest) = next_message(&bytes).expect("the begin of a batch");
+        let (message, _) = next_message(rest).expect("the message");
+        message.payload().to_vec()
+    }
+
+    fn decode(table: &Table, set: &Set, payload: &[u8]) -> Vec<Option<Element>> {
+        let mut elements = Vec::new();
+        decode_elements(table.name, set, payload, &mut elements);
+        elements
+    }
+
+    #[test]
+    fn elements_of_every_set_are_read_as_they_are_written() {
+        for (table, set, element, payload) in samples() {
+            assert_eq!(decode(&table, &set, &payload), [Some(element)]);
+        }
+    }
+
+    #[test]
+    fn cut_and_damaged_messages_are_read_without_a_panic() {
+        for (table, set, element, payload) in samples() {
+            for place in 0..payload.len() {
+                // What is cut is not read as something else. Only the padding at the end says nothing.
+                let cut = decode(&table, &set, &payload[..place]);
+                let is_whole = |read: &Option<Element>| read.as_ref() == Some(&element);
+                assert!(cut.iter().all(|read| read.is_none() || is_whole(read)), "{cut:?}");
+                for byte in [0, 1, 0x7f, 0xff] {
+                    let mut damaged = payload.clone();
+                    damaged[place] = byte;
+                    decode(&table, &set, &damaged);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_elements_of_ours_do_not_have_is_noticed() {
+        const TIMEOUT: u16 = 4;
+        let (table, set, _, payload) = samples().swap_remove(0);
+        let mut with_timeout = payload.clone();
+        let added = [12, 0, TIMEOUT.to_ne_bytes()[0], TIMEOUT.to_ne_bytes()[1]];
+        with_timeout.extend(added.into_iter().chain([0; 8]));
+        // The list and the element in it go to the end of the message, and are now longer by that.
+        let list = parts(&payload).find(|part| part.kind == ELEMENT_LIST_ELEMENTS).expect("a list");
+        let list_start = payload.len() - list.value.len() - 4;
+        for start in [list_start, list_start + 4] {
+            let len = u16::from_ne_bytes([payload[start], payload[start + 1]]) + 12;
+            with_timeout[start..start + 2].copy_from_slice(&len.to_ne_bytes());
+        }
+        assert_eq!(decode(&table, &set, &with_timeout), [None]);
+    }
+
+    #[test]
+    fn listings_differ_by_what_is_fixed_and_by_nothing_else() {
+        const HANDLE: u16 = 2;
+        const NAME: u16 = 3;
+        const POLICY: u16 = 5;
+        const USES: u16 = 6;
+        let digest = |given: &[(u16, &[u8])]| {
+            let mut digest = Sha256::new();
+            add(&mut digest, &message(GET_CHAIN, 1, given), FIXED_OF_CHAIN);
+            hexadecimal(&digest.finalize())
+        };
+        let one = digest(&[(HANDLE, &[1]), (NAME, b"a"), (POLICY, &[1]), (USES, &[1])]);
+        assert_eq!(digest(&[(HANDLE, &[2]), (NAME, b"a"), (POLICY, &[1]), (USES, &[9])]), one);
+        assert_ne!(digest(&[(NAME, b"b"), (POLICY, &[1])]), one);
+        assert_ne!(digest(&[(NAME, b"a"), (POLICY, &[0])]), one);
+        assert_ne!(digest(&[(NAME, b"a")]), one);
+    }
+}

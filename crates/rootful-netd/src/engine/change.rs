@@ -10,7 +10,7 @@ use rootful_net_core::plan::Step;
 use rootful_net_core::planner::{self, AttachDecision, Change, Scope};
 use rootful_net_core::policy::{self, Consent, Decision};
 use rootful_net_dbus::{Error, Result};
-use rootful_net_kernel::Namespace;
+use rootful_net_kernel::{Namespace, fault};
 
 use super::{Attach, Attached, Engine, Selection};
 use crate::error::{chain, denied, internal, not_carried_out, plan_error, unrecorded};
@@ -142,7 +142,9 @@ impl Engine {
             self.forget_networks(&attachment);
             return Err(not_carried_out(&error));
         }
+        fault::passage("before it is entered");
         self.ledger.insert(attachment.clone());
+        fault::passage("after it is entered");
         if let Err(error) = self.store.record(&Record::live(attachment.clone())) {
             // The record stays pending: a restart would take the attachment for unfinished.
             tracing::error!(error = chain(&error), "cannot record that the attachment is live");
@@ -207,8 +209,10 @@ impl Engine {
         }
         let steps = &change.plan.steps;
         let carried_out = tokio::task::block_in_place(|| self.kernel.carry_out(steps, None));
+        fault::passage("before it is struck out");
         self.ledger.remove(id);
         self.objects.withdraw(id);
+        fault::passage("after it is struck out");
         let mut remainder =
             Remainder { steps: change.plan.afterwards, forgotten: vec![attachment.clone()] };
         if let Err(error) = carried_out {

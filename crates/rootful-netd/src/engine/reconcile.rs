@@ -9,7 +9,7 @@ use rootful_net_core::observed::Query;
 use rootful_net_core::plan::Step;
 use rootful_net_core::planner::{self, Scope};
 use rootful_net_dbus::Result;
-use rootful_net_kernel::KernelEvent;
+use rootful_net_kernel::{KernelEvent, fault};
 
 use super::Engine;
 use crate::error::chain;
@@ -132,6 +132,7 @@ impl Engine {
 
     /// Brings the kernel and the ledger together again; says what was done.
     pub(super) fn look_after(&mut self, scope: Scope) -> Vec<String> {
+        let _scope = fault::scope("reconcile");
         let started = Instant::now();
         let mut done = Vec::new();
         let mut change = None;
@@ -253,6 +254,7 @@ impl Engine {
             let links = attachment.interfaces().iter();
             let links = links.map(|interface| interface.veth.host_link.clone()).collect();
             let query = Query { links, ..Query::default() };
+            let _scope = fault::scope("release");
             let Ok(observed) = self.observe(&query, None) else { continue };
             if query.links.iter().all(|link| observed.links.contains_key(link.as_str())) {
                 continue;

@@ -3,7 +3,7 @@
 use rootful_net_core::attachment::Attachment;
 use rootful_net_core::ledger::Ledger;
 use rootful_net_core::planner::{self, Scope};
-use rootful_net_kernel::{Kernel, Namespace, RulesetMark};
+use rootful_net_kernel::{Kernel, Namespace, RulesetMark, fault};
 use zbus::Connection;
 
 use super::change::Remainder;
@@ -24,6 +24,7 @@ pub(crate) async fn start(
     connection: &Connection,
     authority: Authority,
 ) -> anyhow::Result<(Engine, EngineHandle)> {
+    let scope = fault::scope("start");
     let store = Store::open()?;
     let key = store.address_key()?;
     let mut kernel = Kernel::open()?;
@@ -60,6 +61,7 @@ pub(crate) async fn start(
         events,
     };
     engine.resume(records);
+    drop(scope);
     // Whoever finds the service on the bus finds everything that is attached.
     engine.objects.are_shown().await;
     Ok((engine, handle))

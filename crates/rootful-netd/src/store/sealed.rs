@@ -6,6 +6,7 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
+use rootful_net_kernel::fault::{self, Point};
 use sha2::{Digest as _, Sha256};
 
 /// How many damaged files of one name are kept.
@@ -104,12 +105,15 @@ pub(crate) fn write_atomically(path: &Path, content: &[u8], mode: u32) -> io::Re
     let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?.to_string_lossy();
     let temporary = directory.join(format!(".{name}.new"));
     let written = (|| {
+        fault::point(Point::File, "before")?;
         let mut options = File::options();
         options.write(true).create(true).truncate(true).mode(mode);
         let mut file = options.open(&temporary)?;
         file.write_all(content)?;
         file.sync_all()?;
+        fault::point(Point::File, "before rename")?;
         fs::rename(&temporary, path)?;
+        fault::point(Point::File, "after rename")?;
         File::open(directory)?.sync_all()
     })();
     if written.is_err() {
