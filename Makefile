@@ -14,6 +14,9 @@ CARGO ?= cargo
 INSTALL ?= install
 RELEASE = target/release
 BINARIES = $(RELEASE)/rootful-netd $(RELEASE)/rootful-net $(RELEASE)/rootful-net-hook
+# What the service's sandbox is put together on.
+ROOT_DIRECTORIES = dev etc home lib lib64 proc root run sys sysctl/net tmp usr \
+    var/lib/rootful-net var/lib/sss/mc var/lib/sss/pipes var/run/nscd var/run/nslcd var/tmp
 SCENARIOS = $(sort $(wildcard tests/machine/scenarios/*.sh))
 
 .PHONY: all build install test test-unit test-netns test-machine test-hardening fuzz selinux lint deny demo setup generated clean
@@ -35,6 +38,7 @@ install:
 	$(INSTALL) -D -m 0755 $(RELEASE)/rootful-netd $(DESTDIR)$(LIBEXECDIR)/rootful-net/rootful-netd
 	$(INSTALL) -D -m 0755 $(RELEASE)/rootful-net-hook $(DESTDIR)$(LIBEXECDIR)/rootful-net/rootful-net-hook
 	$(INSTALL) -D -m 0755 $(RELEASE)/rootful-net $(DESTDIR)$(PREFIX)/bin/rootful-net
+	$(INSTALL) -d $(ROOT_DIRECTORIES:%=$(DESTDIR)$(LIBEXECDIR)/rootful-net/root/%)
 	$(INSTALL) -d $(DESTDIR)$(HOOKSDIR)
 	set -e; for stage in precreate attach detach; do \
 	    sed 's|@LIBEXECDIR@|$(LIBEXECDIR)|g' crates/rootful-net-hook/hooks.d/50-rootful-net-$$stage.json.in \

@@ -28,6 +28,7 @@ const BOTH: [TableName; 2] = [TableName::INET, TableName::BRIDGE];
 pub(crate) const TESTS: &[Test] = &[
     ("contents::elements_of_every_set_are_read_as_they_were_applied", every_set),
     ("contents::elements_of_a_thousand_attachments_are_read", thousand_attachments),
+    ("contents::elements_are_read_whole_while_other_tables_change", busy_host),
     ("contents::missing_tables_are_missing", missing_tables),
     ("contents::table_that_somebody_changed_is_not_intact", changed_tables),
     ("contents::elements_that_somebody_changed_are_read", changed_elements),
@@ -133,22 +134,29 @@ impl Host {
     }
 }
 
-fn thousand_attachments(_: &Sandbox) -> Result<()> {
-    const COUNT: u16 = 1000;
-    let (mut host, mut kernel) = (Host::new()?, Kernel::open()?);
-    let mut expected = BTreeSet::new();
-    for number in 0..COUNT {
+/// Attaches so many, and returns the elements.
+fn attached(kernel: &mut Kernel, count: u16) -> Result<BTreeSet<Element>> {
+    let mut host = Host::new()?;
+    let mut elements = BTreeSet::new();
+    for number in 0..count {
         for transaction in host.attach(number)? {
             for change in transaction.changes() {
                 match change {
-                    Change::AddElement(element) => ensure!(expected.insert(element.clone())),
+                    Change::AddElement(element) => ensure!(elements.insert(element.clone())),
                     Change::ReplaceTable(_) => {}
                     other => bail!("{other}"),
                 }
             }
-            apply(&mut kernel, transaction)?;
+            apply(kernel, transaction)?;
         }
     }
+    Ok(elements)
+}
+
+fn thousand_attachments(_: &Sandbox) -> Result<()> {
+    const COUNT: u16 = 1000;
+    let mut kernel = Kernel::open()?;
+    let expected = attached(&mut kernel, COUNT)?;
     let begin = Instant::now();
     let found = intact_elements(&mut kernel)?;
     let time = begin.elapsed();
@@ -158,6 +166,38 @@ fn thousand_attachments(_: &Sandbox) -> Result<()> {
     // An alarm and not a benchmark.
     ensure!(time < DEADLINE, "{time:?}");
     Ok(())
+}
+
+/// Somebody changes a table of theirs again and again, which shows in every list that is being read.
+fn busy_host(_: &Sandbox) -> Result<()> {
+    let mut kernel = Kernel::open()?;
+    let expected = attached(&mut kernel, 200)?;
+    while_somebody_runs("add table inet other\ndelete table inet other", || {
+        let before = kernel.ruleset_generation()?;
+        for _ in 0..20 {
+            let found = intact_elements(&mut kernel)?;
+            let difference = differences(&found, &expected).next();
+            ensure!(difference.is_none(), "{difference:?}");
+        }
+        ensure!(kernel.ruleset_generation()? != before, "nobody changed anything");
+        Ok(())
+    })
+}
+
+/// Does `work` while another thread runs `nft` with these commands again and again.
+fn while_somebody_runs(commands: &str, work: impl FnOnce() -> Result<()>) -> Result<()> {
+    let is_done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !is_done.load(Ordering::Relaxed) {
+                // What the commands are about may not be there for a moment.
+                _ = nft(&["-f", "-"], commands);
+            }
+        });
+        let outcome = work();
+        is_done.store(true, Ordering::Relaxed);
+        outcome
+    })
 }
 
 fn missing_tables(_: &Sandbox) -> Result<()> {
@@ -336,21 +376,16 @@ fn race_for_the_mark(_: &Sandbox) -> Result<()> {
     let (mut with_mark, mut without) = (0, 0);
     let end = Instant::now() + DEADLINE;
     while (with_mark == 0 || without == 0) && Instant::now() < end {
-        let is_done = AtomicBool::new(false);
-        std::thread::scope(|scope| -> Result<()> {
-            let meddler = scope.spawn(|| -> Result<()> {
-                while !is_done.load(Ordering::Relaxed) {
-                    // The table may not be there for a moment.
-                    _ = nft(&["add", "chain", "inet", "rootful_net", "stray"], "");
-                }
-                Ok(())
-            });
+        while_somebody_runs("add chain inet rootful_net stray", || {
             for _ in 0..20 {
                 apply(&mut kernel, fresh_tables())?;
-                if kernel.mark().is_some() { with_mark += 1 } else { without += 1 }
+                if kernel.mark().is_some() {
+                    with_mark += 1;
+                } else {
+                    without += 1;
+                }
             }
-            is_done.store(true, Ordering::Relaxed);
-            meddler.join().expect("it does not panic")
+            Ok(())
         })?;
         let has_stray = listing()?.contains("stray");
         let is_intact = contents(&mut kernel)?[&TableName::INET].intact;

@@ -156,10 +156,15 @@ pub(crate) struct Conversation {
 impl Conversation {
     /// Connects the LAN client to `address`, which leads to port 7000 of the container.
     pub(crate) fn begin(system: &System, container: &Container, address: &str) -> Result<Self> {
+        Self::over(&system.lan, container, address)
+    }
+
+    /// As [`Self::begin`].
+    pub(crate) fn over(lan: &Lan, container: &Container, address: &str) -> Result<Self> {
         let listener = container.run(|| Ok(TcpListener::bind("[::]:7000")?))?;
         let address: SocketAddr = address.parse()?;
         let connect = || Ok(TcpStream::connect_timeout(&address, DEADLINE)?);
-        let client = system.lan.run(connect).with_context(|| format!("connect to {address}"))?;
+        let client = lan.run(connect).with_context(|| format!("connect to {address}"))?;
         let (server, _) = listener.accept()?;
         for stream in [&client, &server] {
             stream.set_read_timeout(Some(DEADLINE))?;

@@ -182,8 +182,9 @@ fn refused_port_names_the_program(sandbox: &Sandbox) -> Result<()> {
     let answer = BOB.run(&["setup", "--pid", &pid, "--name", "web", "-p", "8080:80"])?;
     ensure!(answer.code == Some(5) && answer.error.contains("8080/tcp"), "{answer:?}");
     ensure!(!answer.error.contains("pid"), "{answer:?}");
-    ALICE.set_up(&container, "web", "-p 8081:80")?;
-    let answer = ROOT.run(&["setup", "--pid", &pid, "--name", "web", "-p", "8081:80"])?;
+    // Root sees the service's own sockets.
+    ALICE.set_up(&container, "web", "-p 8081:80/tcp,udp")?;
+    let answer = ROOT.run(&["setup", "--pid", &pid, "--name", "web", "-p", "8081:80/udp"])?;
     ensure!(answer.code == Some(5) && !answer.error.contains("pid"), "{answer:?}");
     Ok(())
 }

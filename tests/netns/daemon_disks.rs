@@ -229,12 +229,13 @@ fn times_of_files(sandbox: &Sandbox) -> Result<()> {
     BOB.tear_down("idle")?;
     let record = format!("{RUNTIME_DIR}/attachments/{}.json", web.attachment.id);
     for date in ["1970-01-01", "2099-01-01"] {
-        // A record goes after the answer.
-        let before = eventually(DEADLINE, || {
-            let footprint = Footprint::look()?;
-            ensure!(footprint.records.len() == 1, "{footprint:#?}");
-            Ok(footprint)
+        // What is left goes after the answer, and the record last.
+        eventually(DEADLINE, || {
+            let records = Footprint::look()?.records;
+            ensure!(records.len() == 1, "{records:#?}");
+            Ok(())
         })?;
+        let before = Footprint::look()?;
         system.end(Daemon::stop)?;
         for path in [LEASE_PATH, KEY_PATH, &record] {
             ensure!(Path::new(path).exists(), "{path}");

@@ -21,18 +21,18 @@ const DEADLINE: Duration = Duration::from_secs(20);
 const SILENCE: Duration = Duration::from_millis(300);
 
 pub(crate) const TESTS: &[Test] = &[
-    ("kernel_events::each_change_of_the_ruleset_by_others_is_told", rules_of_others),
-    ("kernel_events::own_changes_of_the_ruleset_are_not_told", own_rules),
-    ("kernel_events::changes_of_other_tables_are_not_told", other_tables),
-    ("kernel_events::many_changes_are_told_a_few_times", many_changes),
-    ("kernel_events::removed_and_changed_links_of_ours_are_told", own_links),
-    ("kernel_events::changed_bridge_port_is_told", bridge_port),
-    ("kernel_events::dead_container_is_told", dead_container),
-    ("kernel_events::other_links_are_not_told", other_links),
-    ("kernel_events::removed_addresses_are_told", addresses),
-    ("kernel_events::forwarding_that_somebody_switches_is_told", forwarding),
-    ("kernel_events::lost_links_are_told", lost_links),
-    ("kernel_events::lost_rules_are_told", lost_rules),
+    ("events::each_change_of_the_ruleset_by_others_is_told", rules_of_others),
+    ("events::own_changes_of_the_ruleset_are_not_told", own_rules),
+    ("events::changes_of_other_tables_are_not_told", other_tables),
+    ("events::many_changes_are_told_a_few_times", many_changes),
+    ("events::removed_and_changed_links_of_ours_are_told", own_links),
+    ("events::changed_bridge_port_is_told", bridge_port),
+    ("events::dead_container_is_told", dead_container),
+    ("events::other_links_are_not_told", other_links),
+    ("events::removed_addresses_are_told", addresses),
+    ("events::forwarding_that_somebody_switches_is_told", forwarding),
+    ("events::lost_links_are_told", lost_links),
+    ("events::lost_rules_are_told", lost_rules),
 ];
 
 type Events<'a> = Pin<&'a mut dyn Stream<Item = KernelEvent>>;

@@ -31,6 +31,7 @@ mod namespace;
 mod observe;
 mod reservations;
 mod ruleset;
+mod stopping;
 
 use std::process::ExitCode;
 
@@ -63,6 +64,7 @@ fn main() -> ExitCode {
         observe::TESTS,
         reservations::TESTS,
         ruleset::TESTS,
+        stopping::TESTS,
     ];
     rootful_net_tests::run_available(tests.concat(), &daemon_traffic::unavailable())
 }

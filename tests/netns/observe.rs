@@ -1,16 +1,15 @@
-//! What is seen of links, routes and kernel parameters, and that removed links are told of.
+//! What is seen of links, routes and kernel parameters.
 
 use std::ffi::OsStr;
 use std::net::UdpSocket;
 use std::os::unix::ffi::OsStrExt as _;
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
-use futures_util::{Stream, StreamExt as _};
 use rootful_net_core::observed::{Link, LinkKind, PortFlags, Query, Sysctl};
 use rootful_net_core::plan::Step;
-use rootful_net_kernel::{Kernel, LinkEvent, link_removals};
+use rootful_net_kernel::Kernel;
 use rootful_net_tests::Test;
 use rootful_net_tests::container::Container;
 use rootful_net_tests::deadline::eventually;
@@ -34,9 +33,6 @@ pub(crate) const TESTS: &[Test] = &[
     ("observe::unknown_kernel_parameter_is_named_when_set", unknown_parameter),
     ("observe::links_that_accept_router_advertisements_are_listed", router_advertisements),
     ("observe::nothing_is_observed_that_was_not_asked_for", nothing_unasked),
-    ("events::dead_container_takes_its_veth_along_and_that_is_told", dead_container),
-    ("events::other_links_and_leaving_ports_are_not_told", other_links),
-    ("events::lost_events_are_told", lost_events),
 ];
 
 fn links_are_found_by_name(_: &Sandbox) -> anyhow::Result<()> {
@@ -263,76 +259,4 @@ fn nothing_unasked(_: &Sandbox) -> anyhow::Result<()> {
     let observed = Kernel::open()?.observe(&Query::default(), None)?;
     ensure!(observed == Default::default(), "{observed:?}");
     Ok(())
-}
-
-fn dead_container(_: &Sandbox) -> anyhow::Result<()> {
-    in_runtime(async {
-        let mut events = std::pin::pin!(link_removals()?);
-        let (dying, staying) = (Container::of(ALICE)?, Container::of(ALICE)?);
-        let mut kernel = Kernel::open()?;
-        kernel.carry_out(&[Step::CreateBridge(bridge())], None)?;
-        kernel.carry_out(&attach(2), Some(&verify(&dying)?))?;
-        kernel.carry_out(&attach(3), Some(&verify(&staying)?))?;
-        dying.kill()?;
-        ensure!(next(&mut events).await? == removed(2));
-        kernel.apply(&Step::DeleteLink(veth(3).host_link), None)?;
-        ensure!(next(&mut events).await? == removed(3));
-        Ok(())
-    })
-}
-
-fn other_links(_: &Sandbox) -> anyhow::Result<()> {
-    in_runtime(async {
-        run("ip link add br0 type bridge")?;
-        run("ip link add rn0000000002 type veth peer name other0")?;
-        run("ip link add other1 type veth peer name other2")?;
-        let mut events = std::pin::pin!(link_removals()?);
-        run("ip link set rn0000000002 master br0 up")?;
-        run("ip link set rn0000000002 nomaster down")?;
-        run("ip link del other1")?;
-        run("ip link del br0")?;
-        run("ip link del rn0000000002")?;
-        ensure!(next(&mut events).await? == removed(2));
-        Ok(())
-    })
-}
-
-fn lost_events(_: &Sandbox) -> anyhow::Result<()> {
-    in_runtime(async {
-        run("ip link add rn0000000002 type veth peer name other0")?;
-        let mut events = std::pin::pin!(link_removals()?);
-        // Changes of a link are told while it is up.
-        run("ip link set other0 up")?;
-        let commands = tempfile::NamedTempFile::new()?;
-        let lines: String = (0..20_000).map(|n| format!("link set other0 alias {n}\n")).collect();
-        std::fs::write(commands.path(), lines)?;
-        run(&format!("ip -batch {}", commands.path().display()))?;
-        run("ip link del rn0000000002")?;
-        let first = next(&mut events).await?;
-        ensure!(first == LinkEvent::Lost, "{first:?}");
-        // The stream goes on once what came before has been read.
-        let end = Instant::now() + DEADLINE;
-        loop {
-            ensure!(Instant::now() < end, "no events after those that were lost");
-            run("ip link add rn0000000003 type veth peer name other0")?;
-            run("ip link del rn0000000003")?;
-            let event = tokio::time::timeout(Duration::from_millis(100), events.next());
-            if event.await == Ok(Some(removed(3))) {
-                return Ok(());
-            }
-        }
-    })
-}
-
-fn removed(number: u16) -> LinkEvent {
-    LinkEvent::Removed { name: veth(number).host_link.to_string() }
-}
-
-async fn next(events: &mut (impl Stream<Item = LinkEvent> + Unpin)) -> anyhow::Result<LinkEvent> {
-    let event = tokio::time::timeout(DEADLINE, events.next()).await;
-    event.context("no event in time")?.context("the events end")
-}
-
-fn in_runtime(test: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
-    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(test)
 }

@@ -310,10 +310,11 @@ fn connection_from_the_port(_: &Sandbox) -> Result<()> {
     let in_use = reservation(Protocol::Tcp, &format!("*:{port}"));
     let free = reservation(Protocol::Tcp, "*:8080");
     let mut kernel = Kernel::open()?;
-    for step in [Step::ClaimPorts, Step::ReservePorts] {
-        kernel.apply(&step(vec![in_use, free]), None)?;
-        ensure!(observe(&mut kernel)?.reserved == BTreeSet::from([free]));
-    }
+    kernel.apply(&Step::ClaimPorts(vec![in_use, free]), None)?;
+    ensure!(observe(&mut kernel)?.reserved == BTreeSet::from([free]));
+    kernel.apply(&Step::ReleasePorts(vec![free]), None)?;
+    ensure_left(&mut kernel, vec![in_use, free], in_use, None)?;
+    ensure!(observe(&mut kernel)?.reserved == BTreeSet::from([free]));
     // Where several ports are in use it is looked for in another way.
     let (other_client, _other_server) = connection()?;
     let other = reservation(Protocol::Tcp, &format!("*:{}", other_client.local_addr()?.port()));
@@ -370,12 +371,25 @@ fn leftovers_of_a_server(_: &Sandbox) -> Result<()> {
     Ok(())
 }
 
+/// Fails unless this one of the ports is said to be left to a program with this uid.
+fn ensure_left(
+    kernel: &mut Kernel,
+    ports: Vec<Reservation>,
+    left: Reservation,
+    program: Option<u32>,
+) -> Result<()> {
+    match kernel.apply(&Step::ReservePorts(ports), None) {
+        Err(KernelError::PortInUse { port, uid }) if port == left && uid == program => Ok(()),
+        outcome => anyhow::bail!("{left} is not left: {outcome:?}"),
+    }
+}
+
 fn program_is_left_its_port(_: &Sandbox) -> Result<()> {
     let _programs = (TcpListener::bind("0.0.0.0:8001")?, UdpSocket::bind("0.0.0.0:8002")?);
     let ports: Vec<_> = ["*:8001", "*:8002", "*:8003"].into_iter().flat_map(both).collect();
     let mut kernel = Kernel::open()?;
-    kernel.apply(&Step::ReservePorts(ports.clone()), None)?;
     let taken = [reservation(Protocol::Tcp, "*:8001"), reservation(Protocol::Udp, "*:8002")];
+    ensure_left(&mut kernel, ports.clone(), taken[0], Some(0))?;
     let expected = ports.into_iter().filter(|port| !taken.contains(port)).collect();
     ensure!(observe(&mut kernel)?.reserved == expected);
     Ok(())

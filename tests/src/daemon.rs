@@ -8,8 +8,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail, ensure};
 use rustix::process::Signal;
 
+use crate::deadline::eventually;
+use crate::fd_store::{self, FdStore};
 use crate::installation::{Installation, binary_path};
 use crate::process::Process;
+use crate::fault;
 
 /// Where the daemon's standard error is, of all its runs in one test.
 pub const LOG_PATH: &str = "/run/rootful-netd.log";
@@ -41,10 +44,48 @@ impl Daemon {
         let log = File::options().append(true).create(true).open(LOG_PATH)?;
         let process = Process::start(binary_path("rootful-netd"), |command| {
             command.env_clear().env("NOTIFY_SOCKET", NOTIFY_PATH).stderr(log);
+            command.envs(fault::environment());
         })?;
         let mut daemon = Self { process };
         daemon.wait_until_ready(&notifications)?;
         Ok(daemon)
+    }
+
+    /// As [`Self::start`], with what an earlier one left in the store.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn start_from(store: &FdStore) -> anyhow::Result<Self> {
+        let log = File::options().append(true).create(true).open(LOG_PATH)?;
+        let (hand_over, names) = store.hand_over();
+        store.take_ready();
+        let process = Process::start("/bin/sh", |command| {
+            command.args(["-c", &hand_over]).arg(binary_path("rootful-netd"));
+            command.env_clear().env("NOTIFY_SOCKET", fd_store::NOTIFY_PATH).stderr(log);
+            command.env("LISTEN_FDS", names.len().to_string());
+            command.env("LISTEN_FDNAMES", names.join(":")).envs(fault::environment());
+        })?;
+        let mut daemon = Self { process };
+        let end = Instant::now() + START;
+        while !store.take_ready() {
+            ensure!(Instant::now() < end, "rootful-netd is not ready within {START:?}");
+            if let Some(status) = daemon.process.outcome()? {
+                bail!("rootful-netd ends: {status}");
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        Ok(daemon)
+    }
+
+    /// Waits until it has ended of itself.
+    ///
+    /// # Errors
+    /// Where it has not within the deadline.
+    pub fn wait_within(mut self, deadline: Duration) -> anyhow::Result<()> {
+        eventually(deadline, || {
+            ensure!(self.process.outcome()?.is_some(), "rootful-netd runs on");
+            Ok(())
+        })
     }
 
     fn wait_until_ready(&mut self, notifications: &UnixDatagram) -> anyhow::Result<()> {

@@ -6,6 +6,8 @@ pub mod changes;
 pub mod container;
 pub mod daemon;
 pub mod deadline;
+pub mod fault;
+pub mod fd_store;
 pub mod footprint;
 pub mod frame;
 pub mod installation;

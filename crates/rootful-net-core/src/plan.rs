@@ -48,6 +48,7 @@ pub enum Step {
     /// is left out: it is kept once [`Self::ReservePorts`] finds it free.
     ClaimPorts(Vec<Reservation>),
     /// Keeps those of the ports from the host's own programs that nobody uses, for attachments that are there already.
+    /// Fails where one is in use; the others are kept.
     ReservePorts(Vec<Reservation>),
     /// Gives ports back to the host's programs; they may be free already.
     ReleasePorts(Vec<Reservation>),

@@ -9,7 +9,7 @@ use expect_test::expect_file;
 use rootful_net_core::attachment::NamespaceId;
 use rootful_net_core::catalogue::{Catalogue, default_network};
 use rootful_net_core::derivation::AddressKey;
-use rootful_net_core::ledger::{Leases, Ledger};
+use rootful_net_core::ledger::{AddressOrigin, Lease, Leases, Ledger};
 use rootful_net_core::network::Network;
 use rootful_net_core::observed::{Link, LinkKind, Listener, Observed, Route, Sysctl};
 use rootful_net_core::plan::Step;
@@ -291,6 +291,34 @@ fn a_collision_is_resolved_the_same_way_after_the_first_is_gone() {
         let after = host.attach((1000, name, inode), &["small"], &[]).attached.unwrap();
         assert_eq!(after.interfaces()[0].setup.addresses, before.interfaces()[0].setup.addresses);
     }
+}
+
+#[test]
+fn a_name_with_several_leases_gets_the_address_that_it_has_or_else_had_last() {
+    let mut host = Host::new();
+    let (owner, name, _) = WEB;
+    let holder = rootful_net_core::attachment::Holder { owner, name: name.parse().unwrap() };
+    let lease = |address: &str, used| Lease {
+        network: "rootful0".parse().unwrap(),
+        address: address.parse().unwrap(),
+        holder: holder.clone(),
+        origin: AddressOrigin::Derived,
+        used,
+    };
+    let leases = [lease("10.87.0.100", 1), lease("10.87.0.200", 2)];
+    assert_eq!(host.ledger.import(&host.catalogue, leases), []);
+    let ipv4 = |change: &Change| {
+        let attachment = change.attached.as_ref().unwrap();
+        attachment.interfaces()[0].setup.addresses[0].addr().to_string()
+    };
+    let first = host.attach(WEB, &["rootful0"], &[]);
+    assert_eq!(ipv4(&first), "10.87.0.200");
+    // What is attached stays so, whatever is imported meanwhile.
+    assert_eq!(host.ledger.import(&host.catalogue, [lease("10.87.0.100", 1)]), []);
+    let again = host.decide(WEB, &["rootful0"], &[], OnConflict::Refuse);
+    assert!(matches!(again, Ok(AttachDecision::Unchanged(_))), "{again:?}");
+    host.ledger.remove(first.attached.unwrap().id());
+    assert_eq!(ipv4(&host.attach(WEB, &["rootful0"], &[])), "10.87.0.100");
 }
 
 #[test]

@@ -12,7 +12,6 @@ mod execute;
 pub mod fault;
 mod ffi;
 mod interface;
-mod link_removals;
 mod links;
 pub mod listeners;
 mod namespace;
@@ -30,7 +29,6 @@ use rootful_net_core::observed::{Observed, Query};
 pub use error::{KernelError, LinkAction, RequestError};
 pub use events::KernelEvent;
 pub use execute::{ExecuteError, UndoFailure};
-pub use link_removals::{LinkEvent, link_removals};
 pub use namespace::{Namespace, NamespaceError};
 pub use rules::RulesetMark;
 

@@ -3,7 +3,6 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::os::fd::AsRawFd as _;
-use std::path::Path;
 
 use ipnet::IpNet;
 use rootful_net_core::link::{Bridge, Veth};
@@ -27,6 +26,7 @@ use rustix::io::Errno;
 use crate::error::{KernelError, LinkAction, RequestError};
 use crate::namespace::Namespace;
 use crate::route_socket::{Batch, RouteSocket};
+use crate::sysctl;
 
 /// Makes a bridge with its addresses and brings it up. What it made it removes when a part fails.
 pub(crate) fn create_bridge(socket: &mut RouteSocket, bridge: &Bridge) -> Result<(), KernelError> {
@@ -195,7 +195,7 @@ pub(crate) fn failure(
 /// Keeps the kernel from making a link-local address of its own when the link goes up.
 pub(crate) fn without_generated_addresses<T>(link: LinkMessageBuilder<T>) -> LinkMessageBuilder<T> {
     // Booted with ipv6.disable=1 it makes none, and does not know the attribute either.
-    if !Path::new("/proc/sys/net/ipv6").exists() {
+    if !sysctl::has_ipv6() {
         return link;
     }
     let mode = AfSpecInet6::AddrGenMode(In6AddrGenMode::None);

@@ -39,6 +39,14 @@ enum Taken {
     Leave,
 }
 
+/// A port that is in use and not reserved.
+#[derive(Debug)]
+struct Left {
+    port: Reservation,
+    /// The uid of the program that is bound to it, where there is one that the kernel tells of.
+    uid: Option<u32>,
+}
+
 /// Whether a socket may share its port while it is bound.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Sharing {
@@ -58,15 +66,19 @@ impl Reservations {
     /// # Errors
     /// Where a program is bound to one of the ports, or the kernel refuses a socket; then none is reserved.
     pub(crate) fn claim(&mut self, ports: &[Reservation]) -> Result<(), KernelError> {
-        self.keep(ports, Taken::Refuse)
+        self.keep(ports, Taken::Refuse).map(|_| ())
     }
 
     /// Reserves those of the ports that nobody uses.
     ///
     /// # Errors
-    /// Where the kernel refuses a socket; then none is reserved.
+    /// Where one is in use, when the others are reserved; where the kernel refuses a socket, and then none is
+    /// reserved.
     pub(crate) fn reserve(&mut self, ports: &[Reservation]) -> Result<(), KernelError> {
-        self.keep(ports, Taken::Leave)
+        match self.keep(ports, Taken::Leave)? {
+            None => Ok(()),
+            Some(Left { port, uid }) => Err(KernelError::PortInUse { port, uid }),
+        }
     }
 
     /// Gives the ports back.
@@ -76,7 +88,13 @@ impl Reservations {
         }
     }
 
-    fn keep(&mut self, ports: &[Reservation], taken: Taken) -> Result<(), KernelError> {
+    /// Answers with the first port that is left to somebody.
+    fn keep(
+        &mut self,
+        ports: &[Reservation],
+        taken: Taken,
+    ) -> Result<Option<Left>, KernelError> {
+        let mut left = None;
         let mut new = BTreeMap::new();
         let mut used = BTreeSet::new();
         for &port in ports.iter().filter(|port| !self.kept.contains_key(port)) {
@@ -94,17 +112,17 @@ impl Reservations {
                 None if users.is_empty() => bind(port, Sharing::Alone)?,
                 None => bind(port, Sharing::WithLeftovers)?,
             };
+            let uid = program.map(|user| user.listener.uid);
             match kept {
                 Some(kept) => _ = new.insert(port, kept),
                 None if taken == Taken::Refuse && (program.is_some() || users.is_empty()) => {
-                    let uid = program.map(|user| user.listener.uid);
                     return Err(KernelError::PortInUse { port, uid });
                 }
-                None => tracing::debug!(%port, "the port is in use and not reserved"),
+                None => _ = left.get_or_insert(Left { port, uid }),
             }
         }
         self.kept.append(&mut new);
-        Ok(())
+        Ok(left)
     }
 }
 

@@ -4,13 +4,26 @@
 use std::fs;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use rootful_net_core::name::InterfaceName;
 use rootful_net_core::observed::Sysctl;
 
 use crate::error::KernelError;
 
-const ROOT: &str = "/proc/sys/net";
+/// Where the parameters are: at the second where `/proc` has nothing but processes, as in the service's sandbox.
+const ROOT_DIRS: [&str; 2] = ["/proc/sys/net", "/sysctl/net"];
+
+fn root_dir() -> &'static Path {
+    static ROOT_DIR: OnceLock<&str> = OnceLock::new();
+    let [usual, elsewhere] = ROOT_DIRS;
+    Path::new(ROOT_DIR.get_or_init(|| if Path::new(usual).exists() { usual } else { elsewhere }))
+}
+
+/// Whether the kernel has IPv6.
+pub(crate) fn has_ipv6() -> bool {
+    root_dir().join("ipv6").exists()
+}
 
 /// The value without its trailing newline; `None` where the kernel has no such parameter.
 pub(crate) fn read(sysctl: &Sysctl) -> Result<Option<String>, KernelError> {
@@ -43,7 +56,7 @@ pub(crate) fn write(sysctl: &Sysctl, value: &str) -> Result<(), KernelError> {
 
 /// The links that have parameters of IPv6, in order, without those whose names rootful-net would not give.
 pub(crate) fn ipv6_links() -> Result<Vec<InterfaceName>, KernelError> {
-    let directory = match fs::read_dir(Path::new(ROOT).join("ipv6/conf")) {
+    let directory = match fs::read_dir(root_dir().join("ipv6/conf")) {
         Ok(directory) => directory,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(source) => return Err(KernelError::ListSysctls { source }),
@@ -58,5 +71,5 @@ pub(crate) fn ipv6_links() -> Result<Vec<InterfaceName>, KernelError> {
 }
 
 fn path(sysctl: &Sysctl) -> PathBuf {
-    Path::new(ROOT).join(sysctl.path())
+    root_dir().join(sysctl.path())
 }

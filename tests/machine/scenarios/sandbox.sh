@@ -32,9 +32,10 @@ writable_mounts() {
     awk '$6 !~ /(^|,)ro(,|$)/ && $5 !~ "^/dev" { print $5 }' "/proc/$daemon/mountinfo" | LC_ALL=C sort | paste -sd' '
 }
 
-# Where there can be programs, or libraries, that are run. Single sockets below /run are mount points as well.
+# Where there can be programs, or libraries, that are run. Single sockets below /run, and what systemd shows of the host's
+# os-release, are mount points as well.
 executable_mounts() {
-    awk '$6 !~ /(^|,)noexec(,|$)/ && $5 !~ "^/(dev|run/systemd)/" { print $5 }' "/proc/$daemon/mountinfo" | LC_ALL=C sort | paste -sd' '
+    awk '$6 !~ /(^|,)noexec(,|$)/ && $5 !~ "^/(dev|run/systemd|run/host)/" { print $5 }' "/proc/$daemon/mountinfo" | LC_ALL=C sort | paste -sd' '
 }
 
 # is_filtered CALL...: none of them is on the service's list.
@@ -79,10 +80,10 @@ check 'no call that makes more of CAP_SYS_ADMIN passes' is_filtered mount umount
 check 'other programs are not run' cannot_run /usr/bin/true
 check 'memory, tasks and descriptors are limited, and there are no core dumps' \
     test "$(systemctl show --property MemoryMax,TasksMax,LimitNOFILE,LimitCORE --value rootful-netd.service | sort -n | paste -sd' ')" \
-    = '0 256 8192 536870912'
+    = '0 256 131072 1073741824'
 
 step "its file system has nothing but its own"
-for path in /home/alice /home/bob /srv /boot /opt /mnt /var/log /var/lib/containers /run/user/1000 /run/podman /sys/kernel \
+for path in /proc/sys /proc/cmdline /home/alice /home/bob /srv /boot /opt /mnt /var/log /var/lib/containers /run/user/1000 /run/podman /sys/kernel \
     /run/systemd/private /run/systemd/system /var/lib/systemd; do
     check "there is no $path" is_absent "$path"
 done
@@ -90,9 +91,22 @@ for path in /home /root /etc/shadow /etc/gshadow /etc/ssh; do
     check "$path cannot be looked into" is_masked "$path"
 done
 check 'only its own state and parameters of the network can be written' \
-    test "$(writable_mounts)" = '/proc /proc/sys/net /run/rootful-net /tmp /var/lib/rootful-net /var/tmp'
+    test "$(writable_mounts)" = '/proc /run/rootful-net /sysctl/net /tmp /var/lib/rootful-net /var/tmp'
 check 'only libraries, the daemon itself and what reloads it can be run' \
     test "$(executable_mounts)" = '/lib /lib64 /usr/bin/busctl /usr/lib /usr/lib64 /usr/libexec/rootful-net/rootful-netd'
+
+step "published ports are kept from other programs, also those below 1024"
+as alice 'podman create --network=none --name dns busybox httpd -f -p 53 -h /srv'
+host "rootful-net setup --pid $(run_as alice 'podman init dns >/dev/null && podman inspect --format {{.State.Pid}} dns') \
+    --name dns --network rootful0 --publish 192.0.2.1:53:53/tcp,udp"
+for socket in TCP-LISTEN:8080 TCP-LISTEN:8080,reuseaddr,reuseport UDP-RECV:53; do
+    host "timeout 5 socat -u $socket STDOUT"
+    expect_fail 1
+    expect_output 'Address already in use'
+done
+check 'no parameter of the host was changed for that' \
+    test "$(sysctl --values net.ipv4.ip_unprivileged_port_start net.ipv4.ip_local_reserved_ports | paste -sd' ')" = '1024 '
+as alice 'rootful-net teardown dns'
 
 step "a new member of the group is seen at once"
 as mallory 'podman create --network=none --name web busybox httpd -f -p 80 -h /srv'

@@ -170,7 +170,7 @@ fn bridge_steps(world: World<'_>, observed: &Observed, network: &Network) -> Vec
         Some(link) => {
             let has_addresses = wanted.all_addresses().all(|address| present.contains(&address));
             let is_right = is_bridge_intact(link, &wanted) && has_addresses;
-            (!is_right).then(|| Step::RepairBridge(wanted))
+            (!is_right).then_some(Step::RepairBridge(wanted))
         }
     };
     let is_new = link.is_none();

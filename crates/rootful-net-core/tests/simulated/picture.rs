@@ -3,11 +3,9 @@
 
 use std::collections::BTreeSet;
 
-use rootful_net_core::ledger::Ledger;
-use rootful_net_core::link::Veth;
 use rootful_net_core::observed::{Link, Sysctl};
 use rootful_net_core::plan::Step;
-use rootful_net_core::ruleset::TableName;
+use rootful_net_core::ruleset::{TableName, Value};
 
 use crate::host::{ContainerEnd, SimulatedHost, accept_ra, route_localnet};
 use crate::machine::FOREIGN_TABLE;
@@ -105,28 +103,16 @@ pub(crate) fn touched(step: &Step) -> Option<&str> {
     }
 }
 
-/// A port of ours that frames can come in by without being looked at: it is up on a bridge, and is not in the set of
-/// ports.
-pub(crate) fn unguarded<'a>(
-    host: &'a SimulatedHost,
-    veths: impl IntoIterator<Item = &'a Veth>,
-) -> Option<&'a str> {
+/// A port of ours that frames can come in by without being looked at: it is up on a bridge, and not in the set of ports.
+pub(crate) fn unguarded(host: &SimulatedHost) -> Option<&str> {
     let guard = host.tables.get(&TableName::BRIDGE);
     let is_port = |name: &str| {
+        let key = [Value::Interface(name.parse().unwrap())];
         let mut elements = guard.into_iter().flat_map(|guard| &guard.elements);
-        elements.any(|element| {
-            let key = [rootful_net_core::ruleset::Value::Interface(name.parse().unwrap())];
-            element.set == "ports" && element.key == key
-        })
+        elements.any(|element| element.set == "ports" && element.key == key)
     };
-    let is_open = |name: &str| {
-        host.links.get(name).is_some_and(|link| link.up && link.master.is_some()) && !is_port(name)
-    };
-    veths.into_iter().map(|veth| veth.host_link.as_str()).find(|name| is_open(name))
-}
-
-/// All veth pairs of the ledger.
-pub(crate) fn veths(ledger: &Ledger) -> impl Iterator<Item = &Veth> {
-    let interfaces = ledger.attachments().flat_map(|attachment| attachment.interfaces());
-    interfaces.map(|interface| &interface.veth)
+    let is_own = |alias: &String| alias.starts_with("rootful-net attachment ");
+    let own = host.links.values().filter(|link| link.alias.as_ref().is_some_and(is_own));
+    let mut open = own.filter(|link| link.up && link.master.is_some() && !is_port(&link.name));
+    open.next().map(|link| link.name.as_str())
 }

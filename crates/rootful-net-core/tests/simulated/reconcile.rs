@@ -12,7 +12,7 @@ use rootful_net_core::ruleset;
 
 use crate::damage::Damage;
 use crate::machine::{Asked, Machine};
-use crate::picture::{Picture, forwards_like, touched, unguarded, veths};
+use crate::picture::{Picture, forwards_like, touched, unguarded};
 
 /// Two containers that share a network of both families, one that is on two others, and one with a network of its own.
 fn inhabited() -> Machine {
@@ -40,7 +40,7 @@ fn cache() -> Asked {
     Asked::new((1001, "cache", 103), &["closed"], &[])
 }
 
-fn assert_nothing_to_do(machine: &Machine, when: &str) {
+pub(crate) fn assert_nothing_to_do(machine: &Machine, when: &str) {
     for scope in [Scope::Everything, Scope::AllButRules] {
         let change = machine.plan_reconcile(scope);
         assert_eq!(change, Change::default(), "{when}: {scope:?} plans\n{}", change.plan);
@@ -49,7 +49,7 @@ fn assert_nothing_to_do(machine: &Machine, when: &str) {
 }
 
 /// The host holds what one does on which nothing else ever happened.
-fn assert_as_fresh(machine: &Machine, when: &str) {
+pub(crate) fn assert_as_fresh(machine: &Machine, when: &str) {
     let fresh = machine.fresh();
     let differences = Picture::of(&machine.host).differences(&Picture::of(&fresh.host));
     assert!(differences.is_empty(), "{when}:\n{differences}");
@@ -278,15 +278,15 @@ fn no_port_is_up_without_its_guard_while_a_repair_goes_on() {
     for damage in damaged {
         let mut machine = inhabited();
         damage.inflict(&mut machine.host, 0);
-        let ports: Vec<String> =
-            veths(&machine.ledger).map(|veth| veth.host_link.to_string()).collect();
+        let ports = machine.ledger.attachments().flat_map(|attachment| attachment.interfaces());
+        let ports: Vec<String> = ports.map(|port| port.veth.host_link.to_string()).collect();
         // The ruleset went while they were down: that costs nobody anything yet.
         ports.iter().for_each(|port| machine.host.take_down(port));
         Damage::RulesetFlushed.inflict(&mut machine.host, 0);
         let change = machine.plan_reconcile(Scope::Everything);
         for step in &change.plan.steps {
             machine.host.apply(step, None).unwrap();
-            let open = unguarded(&machine.host, veths(&machine.ledger));
+            let open = unguarded(&machine.host);
             assert_eq!(open, None, "{damage:?} behind {step}\n{}", change.plan);
         }
     }

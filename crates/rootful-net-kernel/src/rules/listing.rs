@@ -113,10 +113,12 @@ pub(super) fn elements(
     let mut elements = Vec::new();
     repeated(|| {
         elements.clear();
-        exchange.dump(question.clone(), |answer: RawMessage| {
+        // Read to the end before anything is decoded: the less time goes by, the less changes.
+        for answer in list_once(exchange, &question)? {
             decode_elements(table, set, &answer.payload, &mut elements);
-        })?;
-        // A hash table that grows or shrinks while it is listed shows some elements twice, and others not at all.
+        }
+        // A hash table that grows or shrinks while it is listed shows some elements twice, and others not at
+        // all.
         let mut seen: Vec<_> = elements.iter().flatten().collect();
         seen.sort_unstable();
         let is_twice = seen.windows(2).any(|pair| pair[0] == pair[1]);
@@ -184,20 +186,21 @@ fn connection_limit(expression: Attribute<'_>) -> Option<u32> {
 
 /// Reads a whole list, again where it changed meanwhile.
 fn list(exchange: &mut Exchange, question: &RawMessage) -> io::Result<Vec<RawMessage>> {
+    repeated(|| list_once(exchange, question))
+}
+
+fn list_once(exchange: &mut Exchange, question: &RawMessage) -> io::Result<Vec<RawMessage>> {
     let mut entries = Vec::new();
-    repeated(|| {
-        entries.clear();
-        exchange.dump(question.clone(), |entry| entries.push(entry))
-    })?;
+    exchange.dump(question.clone(), |entry| entries.push(entry))?;
     Ok(entries)
 }
 
-fn repeated(mut read: impl FnMut() -> io::Result<()>) -> io::Result<()> {
+fn repeated<T>(mut read: impl FnMut() -> io::Result<T>) -> io::Result<T> {
     let mut outcome = read();
     for _ in 1..ATTEMPTS {
         match &outcome {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => outcome = read(),
-            Ok(()) | Err(_) => break,
+            Ok(_) | Err(_) => break,
         }
     }
     outcome

@@ -43,7 +43,7 @@ pub(crate) async fn start(
     let records = store.records()?;
     in_use::take_up(&store, &mut catalogue, &records)?;
     let handle = EngineHandle::default();
-    let objects = Objects::new(connection.clone(), handle.clone(), authority);
+    let objects = Objects::new(connection.clone(), handle.clone(), authority).await?;
     let name_server = NameServer::start(connection.clone());
     let mut engine = Engine {
         kernel,

@@ -1,14 +1,15 @@
 //! The objects on the bus: one an attachment, one a network, kept as the engine says. The engine does not wait
-//! for it: somebody who reads all objects holds up who waits for theirs, and nobody else.
+//! for it.
 
 use rootful_net_core::attachment::{Attachment, AttachmentId};
 use rootful_net_core::network::Network;
-use rootful_net_dbus::name::{attachment_path, network_path};
+use rootful_net_dbus::name::{MANAGER_PATH, attachment_path, network_path};
 use tokio::sync::{mpsc, oneshot};
 use zbus::Connection;
 
 use super::attachment::AttachmentObject;
 use super::network::NetworkObject;
+use super::object_manager::{ObjectManager, Shown};
 use crate::authority::Authority;
 use crate::engine::EngineHandle;
 
@@ -27,16 +28,27 @@ pub(crate) struct Objects {
 }
 
 impl Objects {
-    pub(crate) fn new(connection: Connection, engine: EngineHandle, authority: Authority) -> Self {
+    /// Has the object manager be there, without objects yet.
+    ///
+    /// # Errors
+    /// The bus fails.
+    pub(crate) async fn new(
+        connection: Connection,
+        engine: EngineHandle,
+        authority: Authority,
+    ) -> zbus::Result<Self> {
+        let shown = Shown::default();
+        let manager = ObjectManager::new(shown.clone());
+        connection.object_server().at(MANAGER_PATH, manager).await?;
         // As long as what the engine does, which is bounded.
         let (changes, mut receiver) = mpsc::unbounded_channel();
-        let keeper = Keeper { connection, engine, authority };
+        let keeper = Keeper { connection, engine, authority, shown };
         tokio::spawn(async move {
             while let Some(change) = receiver.recv().await {
                 keeper.make(change).await;
             }
         });
-        Self { changes }
+        Ok(Self { changes })
     }
 
     /// Shows an attachment, in the place of one with the same id.
@@ -77,6 +89,7 @@ struct Keeper {
     connection: Connection,
     engine: EngineHandle,
     authority: Authority,
+    shown: Shown,
 }
 
 impl Keeper {
@@ -92,22 +105,30 @@ impl Keeper {
     async fn publish(&self, attachment: &Attachment) {
         let path = attachment_path(attachment.id());
         let server = self.connection.object_server();
-        let shown = match server.interface::<_, AttachmentObject>(&path).await {
-            // Calls of the object hold it for as long as they wait: it is changed beside them.
-            Ok(shown) => shown.get().await.update(attachment, shown.signal_emitter()).await,
-            Err(_) => {
-                let (engine, authority) = (self.engine.clone(), self.authority.clone());
-                let object = AttachmentObject::new(attachment, engine, authority);
-                server.at(&path, object).await.map(|_| ())
+        let shown = async {
+            match server.interface::<_, AttachmentObject>(&path).await {
+                // Calls of the object hold it for as long as they wait: it is changed beside them.
+                Ok(shown) => {
+                    let object = shown.get().await;
+                    object.update(attachment, shown.signal_emitter()).await?;
+                    self.shown.show(&self.connection, &path, &*object).await
+                }
+                Err(_) => {
+                    let (engine, authority) = (self.engine.clone(), self.authority.clone());
+                    let object = AttachmentObject::new(attachment, engine, authority);
+                    self.shown.show(&self.connection, &path, &object).await?;
+                    server.at(&path, object).await.map(|_| ())
+                }
             }
         };
-        if let Err(error) = shown {
+        if let Err(error) = shown.await {
             tracing::error!(path = path.as_str(), %error, "cannot show the attachment on the bus");
         }
     }
 
     async fn withdraw(&self, id: &AttachmentId) {
         let path = attachment_path(id);
+        self.shown.withdraw(&path);
         let server = self.connection.object_server();
         if let Err(error) = server.remove::<AttachmentObject, _>(&path).await {
             tracing::error!(path = path.as_str(), %error, "cannot take the attachment off the bus");
@@ -117,6 +138,7 @@ impl Keeper {
     async fn publish_network(&self, network: &Network) {
         let path = network_path(network.name());
         let object = NetworkObject::new(network);
+        self.shown.show_network(network);
         if let Err(error) = self.connection.object_server().at(&path, object).await {
             tracing::error!(path = path.as_str(), %error, "cannot show the network on the bus");
         }

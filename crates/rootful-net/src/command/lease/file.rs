@@ -77,6 +77,13 @@ mod tests {
     }
 
     #[test]
+    fn the_documented_json_is_what_is_printed() {
+        let documented = include_str!("../../../../../docs/cli.md");
+        let printed = output::json(&LeaseFile::new(vec![lease("web", 7)]));
+        assert!(documented.contains(&format!("```json\n{printed}```\n")), "{printed}");
+    }
+
+    #[test]
     fn what_is_no_export_is_refused() {
         let cases = [
             ("", "rootful-net lease export"),

@@ -65,9 +65,8 @@ fn table(leases: &[LeaseProperties]) -> String {
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_line_says_who_has_the_address_and_whether_it_is_in_use() {
-        let lease = |name: &str, origin: &str, in_use| LeaseProperties {
+    fn lease(name: &str, origin: &str, in_use: bool) -> LeaseProperties {
+        LeaseProperties {
             network: "rootful0".to_owned(),
             address: "10.87.3.4".to_owned(),
             owner: 1000,
@@ -75,7 +74,11 @@ mod tests {
             origin: origin.to_owned(),
             used: 7,
             in_use,
-        };
+        }
+    }
+
+    #[test]
+    fn a_line_says_who_has_the_address_and_whether_it_is_in_use() {
         let leases = [lease("web", "derived", true), lease("db", "requested", false)];
         let expected = "\
 NETWORK   ADDRESS    USER  NAME  ORIGIN     STATE
@@ -83,5 +86,12 @@ rootful0  10.87.3.4  1000  web   derived    in use
 rootful0  10.87.3.4  1000  db    requested  idle
 ";
         assert_eq!(table(&leases), expected);
+    }
+
+    #[test]
+    fn the_documented_json_is_what_is_printed() {
+        let documented = include_str!("../../../../../docs/cli.md");
+        let printed = output::json(&[lease("web", "derived", true)]);
+        assert!(documented.contains(&format!("```json\n{printed}```\n")), "{printed}");
     }
 }

@@ -1,0 +1,648 @@
+//! A model of the service's engine, for the order in which things happen. Decisions are the planner's own, and the host
+//! is a [`SimulatedHost`].
+//!
+//! What is modelled: requests of clients that wait for their answers and repeat what was not answered; the engine, one
+//! operation at a time: each step of a plan, each record written or removed, each entry in the ledger, each answer. In
+//! between containers end, and the service is killed and started again. A namespace exists for as long as it has a
+//! process or somebody has it open: the client and the service while a request is under way, and the service manager
+//! while links are being replaced. Links that disappear are told of by events, which are delivered in order, at any
+//! later time, twice, or not at all, where the engine is told that some were lost. The kernel can refuse a step.
+//!
+//! What is not: leases, policy, and networks that change; damage by others (that is in [`crate::reconcile`]); records
+//! that cannot be written or are torn; the bus. A request that waits in the queue is one that was not yet taken up.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::fmt;
+use std::rc::Rc;
+
+use rootful_net_core::attachment::{Attachment, AttachmentId, Holder, NamespaceId};
+use rootful_net_core::ledger::{Leases, Ledger};
+use rootful_net_core::plan::Step;
+use rootful_net_core::planner::{self, AttachDecision, Scope};
+
+use crate::explore::{Fingerprint, Model};
+use crate::host::SimulatedHost;
+use crate::machine::{Asked, Machine, Site};
+use crate::picture::{Picture, unguarded};
+
+/// The most rounds of releasing what is dead before the rest is repaired.
+const MAX_ROUNDS: u8 = 8;
+
+/// What a client asks for.
+#[derive(Clone, Debug)]
+pub(crate) enum Call {
+    Attach(Asked),
+    Detach(Holder),
+}
+
+/// How often what can go wrong does.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Mishaps {
+    /// The service is killed.
+    pub(crate) crashes: u8,
+    /// A client does not repeat a request that was not answered.
+    pub(crate) given_up: u8,
+    /// An event is delivered once more.
+    pub(crate) duplicates: u8,
+    /// All events that are on their way are lost.
+    pub(crate) losses: u8,
+    /// The kernel refuses a step.
+    pub(crate) refusals: u8,
+    /// The engine looks around without need.
+    pub(crate) looks: u8,
+}
+
+/// A mistake that an engine could make.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mistake {
+    /// It takes a removed link for the death of whatever has a link of that name now.
+    TrustsEvents,
+    /// It takes an interrupted replacement for one that did not begin.
+    ForgetsReplacements,
+    /// It has the namespace kept only once the replacement is recorded, and lets go of it before it is done.
+    KeepsTooShort,
+    /// It answers before it has recorded that an attachment ends.
+    AnswersFirst,
+}
+
+/// What can happen on a host.
+pub(crate) struct Engine {
+    pub(crate) site: Rc<Site>,
+    /// What each client asks for, in order.
+    pub(crate) clients: Vec<Vec<Call>>,
+    /// The namespaces whose containers may end.
+    pub(crate) mortal: BTreeSet<NamespaceId>,
+    pub(crate) mishaps: Mishaps,
+    /// Whether there is a service manager that keeps namespaces.
+    pub(crate) is_managed: bool,
+    pub(crate) mistake: Option<Mistake>,
+    pub(crate) memory: Memory,
+}
+
+/// What comes up again and again, told apart by numbers.
+#[derive(Default)]
+pub(crate) struct Memory {
+    attachments: RefCell<Vec<Rc<Attachment>>>,
+    plans: RefCell<Vec<Rc<Vec<Step>>>>,
+    /// What a host on which these are attached is to be, by their numbers.
+    fresh: RefCell<BTreeMap<Vec<usize>, Picture>>,
+}
+
+/// Something with a number that stands for it.
+#[derive(Clone)]
+struct Numbered<T>(Rc<T>, usize);
+
+impl<T> fmt::Debug for Numbered<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "#{}", self.1)
+    }
+}
+
+impl<T> std::ops::Deref for Numbered<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
+
+fn number<T: PartialEq>(known: &RefCell<Vec<Rc<T>>>, item: T) -> Numbered<T> {
+    let mut known = known.borrow_mut();
+    let position = known.iter().position(|other| **other == item);
+    let position = position.unwrap_or_else(|| {
+        known.push(Rc::new(item));
+        known.len() - 1
+    });
+    Numbered(Rc::clone(&known[position]), position)
+}
+
+type Known = Numbered<Attachment>;
+type Steps = Numbered<Vec<Step>>;
+
+#[derive(Clone, Debug)]
+enum Phase {
+    Pending { previous: Option<Known> },
+    Live,
+    Ending,
+}
+
+/// What is recorded of an attachment.
+#[derive(Clone, Debug)]
+struct Record {
+    phase: Phase,
+    attachment: Known,
+}
+
+#[derive(Clone, Debug)]
+enum Event {
+    Removed(String),
+    Lost,
+}
+
+/// What a client was told.
+#[derive(Clone, Debug)]
+enum Promise {
+    Attached(NamespaceId),
+    Detached,
+}
+
+#[derive(Clone, Debug)]
+struct Client {
+    /// How many of its calls are done.
+    done: usize,
+    /// Whether the next one is under way; to attach, it has the namespace open meanwhile.
+    waits: bool,
+}
+
+/// An operation of the engine: one that nothing interrupts, and that may bring on others.
+#[derive(Clone, Debug)]
+enum Operation {
+    Decide { client: usize, again: bool },
+    DecideAgain { client: usize },
+    Write(Record),
+    Forget(AttachmentId),
+    Keep(AttachmentId, NamespaceId),
+    LetGo,
+    /// Steps that are taken back when one fails.
+    CarryOut { steps: Steps, next: usize, within: Option<NamespaceId>, then: Rc<Then> },
+    /// Steps that do not depend on each other.
+    ApplyEach { steps: Steps, next: usize, within: Option<NamespaceId> },
+    Enter(Known),
+    Strike(AttachmentId),
+    Answer { client: usize, is_done: bool },
+    LookAfter { round: u8 },
+    ReleaseDead(AttachmentId),
+    Release { id: AttachmentId, client: Option<usize> },
+    Resume,
+    GoBack { attachment: Known, previous: Known },
+    ForgetDropped,
+}
+
+/// What follows when all steps are done, and when one failed.
+#[derive(Debug)]
+struct Then {
+    done: Vec<Operation>,
+    failed: Vec<Operation>,
+}
+
+/// A host, with what tells it from others.
+#[derive(Clone)]
+struct Host {
+    host: Rc<SimulatedHost>,
+    fingerprint: (u64, u64),
+}
+
+impl Host {
+    fn new(host: SimulatedHost) -> Self {
+        let mut fingerprint = Fingerprint::new();
+        fmt::Write::write_fmt(&mut fingerprint, format_args!("{host:?}")).expect("it takes all");
+        Self { host: Rc::new(host), fingerprint: fingerprint.finish() }
+    }
+}
+
+/// Where everything stands.
+#[derive(Clone)]
+pub(crate) struct State {
+    host: Host,
+    /// What is going on inside the service; nothing where it does not run.
+    running: bool,
+    ledger: Rc<Ledger>,
+    /// What the engine is about to do, the next last.
+    work: Vec<Operation>,
+    /// The namespace of the request that is under way.
+    open: Option<NamespaceId>,
+    events: VecDeque<Event>,
+    unfinished: bool,
+    /// Whether there was anything to repair the last time.
+    repaired: bool,
+    records: BTreeMap<AttachmentId, Record>,
+    kept: Option<(AttachmentId, NamespaceId)>,
+    clients: Vec<Client>,
+    /// The namespaces whose containers run.
+    alive: BTreeSet<NamespaceId>,
+    promises: BTreeMap<Holder, Promise>,
+    left: Mishaps,
+    fault: Option<String>,
+}
+
+impl State {
+    fn is_idle(&self) -> bool {
+        self.running && self.work.is_empty()
+    }
+
+    /// Has the engine do these in order, before what it is to do already.
+    fn push(&mut self, operations: impl IntoIterator<Item = Operation, IntoIter: DoubleEndedIterator>) {
+        self.work.extend(operations.into_iter().rev());
+    }
+
+    fn change_host<T>(&mut self, change: impl FnOnce(&mut SimulatedHost) -> T) -> T {
+        let mut host = SimulatedHost::clone(&self.host.host);
+        let outcome = change(&mut host);
+        let removed = std::mem::take(&mut host.removed);
+        if self.running {
+            self.events.extend(removed.into_iter().map(Event::Removed));
+        }
+        self.host = Host::new(host);
+        outcome
+    }
+}
+
+impl Engine {
+    fn host<'a>(&self, state: &'a State) -> &'a SimulatedHost {
+        &state.host.host
+    }
+
+    fn known(&self, attachment: Attachment) -> Known {
+        number(&self.memory.attachments, attachment)
+    }
+
+    fn steps(&self, steps: Vec<Step>) -> Steps {
+        number(&self.memory.plans, steps)
+    }
+
+    fn call(&self, state: &State, client: usize) -> &Call {
+        &self.clients[client][state.clients[client].done]
+    }
+
+    fn asked(&self, state: &State, client: usize) -> &Asked {
+        match self.call(state, client) {
+            Call::Attach(asked) => asked,
+            Call::Detach(_) => panic!("the client asks for a detachment"),
+        }
+    }
+
+    fn apply_each(&self, steps: Vec<Step>) -> Operation {
+        Operation::ApplyEach { steps: self.steps(steps), next: 0, within: None }
+    }
+
+    /// Ends the namespaces that nobody has open any more.
+    fn end_namespaces(&self, state: &mut State) {
+        let waiting = state.clients.iter().enumerate().filter(|(_, client)| client.waits);
+        let opened = waiting.filter_map(|(client, _)| match self.call(state, client) {
+            Call::Attach(asked) => Some(asked.namespace),
+            Call::Detach(_) => None,
+        });
+        let kept = state.kept.iter().map(|(_, namespace)| *namespace);
+        let open: BTreeSet<_> =
+            opened.chain(kept).chain(state.open).chain(state.alive.iter().copied()).collect();
+        let ended = self.host(state).namespaces.keys().filter(|id| !open.contains(id));
+        let ended: Vec<_> = ended.copied().collect();
+        if !ended.is_empty() {
+            state.change_host(|host| ended.into_iter().for_each(|id| host.end(id)));
+        }
+    }
+
+    /// Does the next operation; says which.
+    fn advance(&self, state: &mut State) -> String {
+        let operation = state.work.pop().expect("there is something to do");
+        let label = match &operation {
+            Operation::CarryOut { steps, next, .. } | Operation::ApplyEach { steps, next, .. } => {
+                steps.get(*next).map_or_else(|| "steps are done".to_owned(), headline)
+            }
+            other => format!("{other:?}"),
+        };
+        self.operate(state, operation);
+        label
+    }
+
+    fn operate(&self, state: &mut State, operation: Operation) {
+        match operation {
+            Operation::Decide { client, again } => self.decide(state, client, again),
+            Operation::DecideAgain { client } => state.push(match state.repaired {
+                true => [Operation::Decide { client, again: true }],
+                false => [Operation::Answer { client, is_done: false }],
+            }),
+            Operation::Write(record) => {
+                state.records.insert(record.attachment.id().clone(), record);
+            }
+            Operation::Forget(id) => _ = state.records.remove(&id),
+            Operation::Keep(id, namespace) => {
+                state.kept = self.is_managed.then_some((id, namespace));
+            }
+            Operation::LetGo => state.kept = None,
+            Operation::CarryOut { steps, next, within, then } => {
+                self.carry_out(state, steps, next, within, &then);
+            }
+            Operation::ApplyEach { steps, next, within } => {
+                let Some(step) = steps.get(next) else { return };
+                let refused = state.change_host(|host| host.apply(step, within)).is_err();
+                state.unfinished |= refused;
+                if next + 1 < steps.len() {
+                    state.push([Operation::ApplyEach { steps, next: next + 1, within }]);
+                }
+            }
+            Operation::Enter(attachment) => {
+                Rc::make_mut(&mut state.ledger).insert(Attachment::clone(&attachment));
+            }
+            Operation::Strike(id) => _ = Rc::make_mut(&mut state.ledger).remove(&id),
+            Operation::Answer { client, is_done } => self.answer(state, client, is_done),
+            Operation::LookAfter { round } => self.look_after(state, round),
+            Operation::ReleaseDead(id) => {
+                let attachment = state.ledger.get(&id);
+                let has_links = |attachment: &Attachment| {
+                    let mut interfaces = attachment.interfaces().iter();
+                    let links = &self.host(state).links;
+                    interfaces.all(|port| links.contains_key(port.veth.host_link.as_str()))
+                };
+                if attachment.is_some_and(|attachment| !has_links(attachment)) {
+                    state.push([Operation::Release { id, client: None }]);
+                }
+            }
+            Operation::Release { id, client } => self.release(state, id, client),
+            Operation::Resume => self.resume(state),
+            Operation::GoBack { attachment, previous } => {
+                self.go_back(state, &attachment, previous);
+            }
+            Operation::ForgetDropped => {
+                let dropped = state.records.keys().filter(|id| state.ledger.get(id).is_none());
+                let dropped: Vec<_> = dropped.cloned().map(Operation::Forget).collect();
+                state.push(dropped);
+            }
+        }
+    }
+
+    fn decide(&self, state: &mut State, client: usize, again: bool) {
+        let asked = self.asked(state, client);
+        let host = self.host(state);
+        let answer = |is_done| Operation::Answer { client, is_done };
+        let change = match self.site.decide(host, &state.ledger, asked) {
+            Err(_) => return state.push([answer(false)]),
+            Ok(AttachDecision::Unchanged(_)) => return state.push([answer(true)]),
+            Ok(AttachDecision::Change(change)) => change,
+        };
+        let attachment = self.known(change.attached.expect("to attach makes an attachment"));
+        let id = attachment.id().clone();
+        let previous = state.ledger.get(&id).map(|previous| self.known(previous.clone()));
+        if previous.as_ref().is_some_and(|previous| previous.namespace() != asked.namespace) {
+            // What was attached under the name is given up.
+            state.promises.remove(&asked.holder());
+        }
+        if matches!(state.promises.get(&asked.holder()), Some(Promise::Detached)) {
+            state.promises.remove(&asked.holder());
+        }
+        let unplugs = change.plan.steps.iter().any(|step| matches!(step, Step::Unplug { .. }));
+        let keep = unplugs.then(|| Operation::Keep(id.clone(), asked.namespace));
+        let let_go = unplugs.then_some(Operation::LetGo);
+        let (within, next) = (Some(asked.namespace), 0);
+        let record = |phase| Operation::Write(Record { phase, attachment: attachment.clone() });
+        let pending = record(Phase::Pending { previous: previous.clone() });
+        let entered = [Operation::Enter(attachment.clone()), record(Phase::Live)];
+        let undone = match previous {
+            Some(attachment) => Operation::Write(Record { phase: Phase::Live, attachment }),
+            None => Operation::Forget(id),
+        };
+        let after_failure = match again {
+            true => vec![Operation::LookAfter { round: 0 }, answer(false)],
+            false => vec![Operation::LookAfter { round: 0 }, Operation::DecideAgain { client }],
+        };
+        let answered = [answer(true), self.apply_each(change.plan.afterwards)];
+        let steps = self.steps(change.plan.steps);
+        if self.mistake == Some(Mistake::KeepsTooShort) {
+            let done = let_go.clone().into_iter().chain(entered).chain(answered).collect();
+            let failed = let_go.into_iter().chain([undone]).chain(after_failure).collect();
+            let then = Rc::new(Then { done, failed });
+            let carry_out = Operation::CarryOut { steps, next, within, then };
+            return state.push([pending].into_iter().chain(keep).chain([carry_out]).collect::<Vec<_>>());
+        }
+        let done = entered.into_iter().chain(let_go.clone()).chain(answered).collect();
+        let failed = [undone].into_iter().chain(let_go).chain(after_failure).collect();
+        let carry_out = Operation::CarryOut { steps, next, within, then: Rc::new(Then { done, failed }) };
+        state.push(keep.into_iter().chain([pending, carry_out]).collect::<Vec<_>>());
+    }
+
+    fn carry_out(
+        &self,
+        state: &mut State,
+        steps: Steps,
+        next: usize,
+        within: Option<NamespaceId>,
+        then: &Rc<Then>,
+    ) {
+        let Some(step) = steps.get(next) else { return state.push(then.done.clone()) };
+        if state.change_host(|host| host.apply(step, within)).is_ok() {
+            let then = Rc::clone(then);
+            return state.push([Operation::CarryOut { steps, next: next + 1, within, then }]);
+        }
+        self.take_back(state, &steps[..next], within, then);
+    }
+
+    fn take_back(
+        &self,
+        state: &mut State,
+        done: &[Step],
+        within: Option<NamespaceId>,
+        then: &Then,
+    ) {
+        let undo = done.iter().rev().flat_map(Step::undo).collect();
+        state.push(then.failed.clone());
+        state.push([Operation::ApplyEach { steps: self.steps(undo), next: 0, within }]);
+    }
+
+    fn answer(&self, state: &mut State, client: usize, is_done: bool) {
+        match self.call(state, client) {
+            Call::Attach(asked) if is_done => {
+                state.promises.insert(asked.holder(), Promise::Attached(asked.namespace));
+            }
+            Call::Attach(_) => {}
+            Call::Detach(holder) => _ = state.promises.insert(holder.clone(), Promise::Detached),
+        }
+        state.open = None;
+        let client = &mut state.clients[client];
+        *client = Client { done: client.done + 1, waits: false };
+    }
+
+    fn look_after(&self, state: &mut State, round: u8) {
+        let change = self.site.plan_reconcile(self.host(state), &state.ledger, Scope::Everything);
+        state.repaired = (round > 0 && state.repaired) || change != planner::Change::default();
+        if !change.released.is_empty() && round < MAX_ROUNDS {
+            let release = change.released.into_iter().map(Operation::ReleaseDead);
+            let again = Operation::LookAfter { round: round + 1 };
+            return state.push(release.chain([again]).collect::<Vec<_>>());
+        }
+        state.unfinished = !change.released.is_empty();
+        state.push([self.apply_each([change.plan.steps, change.plan.afterwards].concat())]);
+    }
+
+    fn release(&self, state: &mut State, id: AttachmentId, client: Option<usize>) {
+        let Some(attachment) = state.ledger.get(&id).cloned() else { return };
+        let host = self.host(state);
+        if client.is_none() && is_whole(host, &attachment) {
+            state.fault = Some(format!("{} is released although it is whole", attachment.name()));
+        }
+        let plan = self.site.plan_detach(host, &state.ledger, &attachment).plan;
+        let attachment = self.known(attachment);
+        let ending = Operation::Write(Record { phase: Phase::Ending, attachment });
+        let strike = || Operation::Strike(id.clone());
+        let answer = client.map(|client| Operation::Answer { client, is_done: true });
+        let mut done = vec![strike()];
+        let mut failed = vec![strike(), Operation::LookAfter { round: 0 }];
+        done.extend(answer.clone());
+        failed.extend(answer.clone());
+        done.push(self.apply_each(plan.afterwards));
+        let forget = Operation::Forget(id);
+        done.push(forget.clone());
+        failed.push(forget);
+        let then = Rc::new(Then { done, failed });
+        let carry_out =
+            Operation::CarryOut { steps: self.steps(plan.steps), next: 0, within: None, then };
+        match (self.mistake, answer) {
+            (Some(Mistake::AnswersFirst), Some(Operation::Answer { client, is_done })) => {
+                self.answer(state, client, is_done);
+                let Operation::CarryOut { steps, next, within, then } = carry_out else { return };
+                let without = |operations: &[Operation]| {
+                    let is_answer = |operation: &&Operation| {
+                        matches!(operation, Operation::Answer { .. })
+                    };
+                    operations.iter().filter(|operation| !is_answer(operation)).cloned().collect()
+                };
+                let then = Rc::new(Then { done: without(&then.done), failed: without(&then.failed) });
+                state.push([Operation::CarryOut { steps, next, within, then }]);
+            }
+            _ => state.push([ending, carry_out]),
+        }
+    }
+
+    fn resume(&self, state: &mut State) {
+        let records = state.records.values().filter_map(|record| match &record.phase {
+            Phase::Live => Some(Operation::Enter(record.attachment.clone())),
+            Phase::Ending | Phase::Pending { previous: None } => None,
+            Phase::Pending { previous: Some(previous) } => Some(Operation::GoBack {
+                attachment: record.attachment.clone(),
+                previous: previous.clone(),
+            }),
+        });
+        let records: Vec<_> = records.collect();
+        let behind = [Operation::LetGo, Operation::LookAfter { round: 0 }, Operation::ForgetDropped];
+        state.push(records.into_iter().chain(behind).collect::<Vec<_>>());
+    }
+
+    fn go_back(&self, state: &mut State, attachment: &Attachment, previous: Known) {
+        if attachment.namespace() != previous.namespace() {
+            return;
+        }
+        let is_kept = state.kept.as_ref().is_some_and(|(id, namespace)| {
+            id == attachment.id() && *namespace == previous.namespace()
+        });
+        let within = Some(previous.namespace());
+        let steps = planner::restore(attachment, &previous);
+        let live = Operation::Write(Record { phase: Phase::Live, attachment: previous.clone() });
+        let done = vec![live, Operation::Enter(previous), Operation::LetGo];
+        if steps.is_empty() || self.mistake == Some(Mistake::ForgetsReplacements) {
+            return state.push(done);
+        }
+        if is_kept {
+            let then = Rc::new(Then { done, failed: vec![Operation::LetGo] });
+            state.push([Operation::CarryOut { steps: self.steps(steps), next: 0, within, then }]);
+        }
+    }
+
+    fn notice(&self, state: &mut State, event: Event) {
+        match event {
+            Event::Removed(name) => {
+                let id = state.ledger.of_host_link(&name).map(|attachment| attachment.id().clone());
+                match id {
+                    Some(id) if self.mistake == Some(Mistake::TrustsEvents) => {
+                        state.push([Operation::Release { id, client: None }]);
+                    }
+                    Some(id) => state.push([Operation::ReleaseDead(id)]),
+                    None => {
+                        let world = self.site.world(&state.ledger);
+                        let query = planner::link_query(world, &name.parse().unwrap());
+                        let observed = self.host(state).observe(&query, None);
+                        if !planner::is_link_intact(world, &observed, &name) {
+                            state.push([Operation::LookAfter { round: 0 }]);
+                        }
+                    }
+                }
+            }
+            Event::Lost if state.ledger.is_empty() => {}
+            Event::Lost => state.push([Operation::LookAfter { round: 0 }]),
+        }
+    }
+}
+
+/// Whether all links of the attachment lead into its namespace.
+fn is_whole(host: &SimulatedHost, attachment: &Attachment) -> bool {
+    let inside = host.namespaces.get(&attachment.namespace());
+    attachment.interfaces().iter().all(|interface| {
+        let veth = &interface.veth;
+        let link = host.links.get(veth.host_link.as_str());
+        let end = inside.and_then(|inside| inside.get(veth.container_link.as_str()));
+        link.zip(end).is_some_and(|(link, end)| link.index == end.peer && end.mac == interface.mac())
+    })
+}
+
+fn headline(step: &Step) -> String {
+    match step {
+        Step::ChangeRules(transaction) => {
+            format!("change rules in {} places", transaction.changes().len())
+        }
+        step => step.to_string(),
+    }
+}
+
+impl Model for Engine {
+    type State = State;
+
+    fn initial(&self) -> State {
+        let mut host = Machine::empty(Rc::clone(&self.site), Leases::default()).host;
+        let calls = self.clients.iter().flatten();
+        let namespaces = calls.filter_map(|call| match call {
+            Call::Attach(asked) => Some(asked.namespace),
+            Call::Detach(_) => None,
+        });
+        let namespaces: BTreeSet<_> = namespaces.collect();
+        host.namespaces.extend(namespaces.iter().map(|id| (*id, BTreeMap::new())));
+        State {
+            host: Host::new(host),
+            running: true,
+            ledger: Rc::new(Ledger::new(Leases::default())),
+            work: Vec::new(),
+            open: None,
+            events: VecDeque::new(),
+            unfinished: false,
+            repaired: false,
+            records: BTreeMap::new(),
+            kept: None,
+            clients: vec![Client { done: 0, waits: false }; self.clients.len()],
+            alive: namespaces,
+            promises: BTreeMap::new(),
+            left: self.mishaps,
+            fault: None,
+        }
+    }
+
+    fn next(&self, state: &State) -> Vec<(String, State)> {
+        let mut all = Vec::new();
+        let mut add = |label: String, happen: &dyn Fn(&mut State)| {
+            let mut next = state.clone();
+            happen(&mut next);
+            self.end_namespaces(&mut next);
+            all.push((label, next));
+        };
+        if state.fault.is_some() {
+            return all;
+        }
+        if state.running && !state.work.is_empty() {
+            let mut next = state.clone();
+            let label = self.advance(&mut next);
+            self.end_namespaces(&mut next);
+            all.push((label, next));
+        }
+        all
+    }
+
+    fn violation(&self, state: &State) -> Option<String> {
+        state.fault.clone()
+    }
+
+    fn is_quiescent(&self, state: &State) -> bool {
+        state.is_idle()
+            && state.events.is_empty()
+            && !state.unfinished
+            && !state.clients.iter().any(|client| client.waits)
+    }
+
+    fn describe(&self, _state: &State, _into: &mut dyn fmt::Write) {}
+}
