@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::os::fd::AsFd as _;
+use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -14,6 +15,7 @@ use rootful_net_tests::Test;
 use rootful_net_tests::daemon::Daemon;
 use rootful_net_tests::deadline::eventually;
 use rootful_net_tests::footprint::Footprint;
+use rootful_net_tests::namespace::run;
 use rootful_net_tests::sandbox::Sandbox;
 use rootful_net_tests::user::{Refusal, User, message};
 use zbus::fdo::{ObjectManagerProxy, PropertiesProxy};
@@ -77,6 +79,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("abuse::names_do_not_forge_log_records", forged_log),
     ("abuse::detaching_an_object_while_it_is_replaced", detach_while_replaced),
     ("abuse::leases_of_one_user_are_bounded", leases),
+    ("abuse::user_database_that_hangs", hanging_user_database),
     ("abuse::flood_of_denied_attaches", |sandbox| {
         flood(sandbox, "denied attaches", MALLORY, 4, attach_for_ever)
     }),
@@ -289,6 +292,60 @@ fn log_flood(sandbox: &Sandbox) -> Result<()> {
         Ok(())
     })?;
     ensure_well(&system)
+}
+
+/// Whoever the user database does not answer for is told so in time, and holds up nobody else.
+fn hanging_user_database(sandbox: &Sandbox) -> Result<()> {
+    const CALLS: usize = 40;
+    let system = System::start(sandbox)?;
+    let (alices, roots) = (container_of(ALICE)?, container_of(ALICE)?);
+    let (alices_fd, roots_fd) = (fd(&alices)?, fd(&roots)?);
+    let root = User::new(0);
+    // The bus asks the database as well, when somebody connects.
+    let (connected, swapped) = (Barrier::new(3), Barrier::new(3));
+    let networks = ["rootful0".to_owned()];
+    let (refusals, root_took) = std::thread::scope(|scope| {
+        let alice = scope.spawn(|| {
+            ALICE.on_bus(async |connection| {
+                let manager = ManagerProxy::new(&connection).await?;
+                manager.version().await?;
+                connected.wait();
+                swapped.wait();
+                let started = Instant::now();
+                let options = Dictionary::new();
+                let names: Vec<_> = (0..CALLS).map(|number| format!("c{number}")).collect();
+                let attaches = names.iter().map(|name| {
+                    manager.attach(Fd::from(&alices_fd), name, &networks, &[], &options)
+                });
+                let outcomes = join_all(attaches).await;
+                ensure!(started.elapsed() < Duration::from_secs(20), "{:?}", started.elapsed());
+                Ok(outcomes.into_iter().filter_map(Result::err).collect::<Vec<_>>())
+            })
+        });
+        let root = scope.spawn(|| {
+            root.on_bus(async |connection| {
+                let manager = ManagerProxy::new(&connection).await?;
+                manager.version().await?;
+                connected.wait();
+                swapped.wait();
+                let started = Instant::now();
+                let options = Dictionary::new();
+                manager.attach(Fd::from(&roots_fd), "roots", &networks, &[], &options).await?;
+                Ok(started.elapsed())
+            })
+        });
+        connected.wait();
+        // Opening it waits for somebody who writes to it.
+        run("cp /etc/passwd /etc/passwd.whole && mkfifo /etc/fifo && mv /etc/fifo /etc/passwd")?;
+        swapped.wait();
+        anyhow::Ok((alice.join().expect("no panic")?, root.join().expect("no panic")?))
+    })?;
+    ensure!(refusals.len() == CALLS, "{} of {CALLS} are refused", refusals.len());
+    let others = refusals.iter().find(|error| !error.to_string().contains("user database"));
+    ensure!(others.is_none(), "{others:?}");
+    ensure!(root_took < Duration::from_secs(2), "root waits {root_took:?}");
+    run("mv /etc/passwd /etc/fifo && mv /etc/passwd.whole /etc/passwd && timeout 5 sh -c ': >/etc/fifo'")?;
+    eventually(DEADLINE, || ensure_well(&system))
 }
 
 fn forged_log(sandbox: &Sandbox) -> Result<()> {

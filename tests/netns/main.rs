@@ -7,6 +7,7 @@ mod bridged;
 mod bridges;
 mod conntrack;
 mod contents;
+mod crash_points;
 mod daemon;
 mod daemon_clients;
 mod daemon_conflicts;
@@ -31,6 +32,7 @@ mod namespace;
 mod observe;
 mod reservations;
 mod ruleset;
+mod stage;
 mod stopping;
 
 use std::process::ExitCode;
@@ -42,6 +44,7 @@ fn main() -> ExitCode {
         bridges::TESTS,
         conntrack::TESTS,
         contents::TESTS,
+        crash_points::TESTS,
         daemon_clients::TESTS,
         daemon_conflicts::TESTS,
         daemon_contract::TESTS,

@@ -170,7 +170,8 @@ impl Party {
 
 /// The names that are attached, by owner, as the records and the bus say.
 fn attached() -> Result<BTreeMap<u32, BTreeSet<String>>> {
-    let shown = ALICE.on_bus(async |bus| Ok(rootful_net_dbus::objects::attachments(&bus).await?))?;
+    let shown =
+        ALICE.on_bus(async |bus| Ok(rootful_net_dbus::objects::attachments(&bus).await?))?;
     let mut attached = BTreeMap::<_, BTreeSet<_>>::new();
     for (_, attachment) in &shown {
         attached.entry(attachment.owner).or_default().insert(attachment.name.clone());

@@ -39,7 +39,8 @@ impl Mark {
     fn is_end(&self, line: &str) -> bool {
         let Self(mark) = self;
         line.contains(mark.as_str())
-            && (line.starts_with("delete table") || line.starts_with("Deleted") && line.contains('<'))
+            && (line.starts_with("delete table")
+                || line.starts_with("Deleted") && line.contains('<'))
     }
 }
 

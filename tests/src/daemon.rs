@@ -9,10 +9,10 @@ use anyhow::{Context as _, bail, ensure};
 use rustix::process::Signal;
 
 use crate::deadline::eventually;
+use crate::fault;
 use crate::fd_store::{self, FdStore};
 use crate::installation::{Installation, binary_path};
 use crate::process::Process;
-use crate::fault;
 
 /// Where the daemon's standard error is, of all its runs in one test.
 pub const LOG_PATH: &str = "/run/rootful-netd.log";

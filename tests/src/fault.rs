@@ -14,7 +14,7 @@ const TRACE_PATH: &str = "/run/faults/trace";
 const ORDERS_PATH: &str = "/run/faults/orders";
 
 /// Where orders for the daemons of one test are written.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Faults(());
 
 /// A place that the daemon passed.
@@ -88,10 +88,7 @@ impl Faults {
     ///
     /// # Errors
     /// What `work` gives.
-    pub fn trace(
-        &self,
-        work: impl FnOnce() -> anyhow::Result<()>,
-    ) -> anyhow::Result<Vec<Place>> {
+    pub fn trace(self, work: impl FnOnce() -> anyhow::Result<()>) -> anyhow::Result<Vec<Place>> {
         fs::write(TRACE_PATH, "")?;
         work()?;
         let text = fs::read_to_string(TRACE_PATH)?;

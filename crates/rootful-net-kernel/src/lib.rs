@@ -100,6 +100,11 @@ impl Kernel {
     pub fn ruleset_generation(&mut self) -> Result<u32, KernelError> {
         Ok(self.rules.generation()?)
     }
+
+    /// How many times this changed the ruleset. Where the generation grew by as many, nobody else did.
+    pub fn transactions(&self) -> u32 {
+        self.rules.transactions()
+    }
 }
 
 /// Takes over the descriptors that the service manager kept for this process, each with the name it was kept under;

@@ -28,6 +28,12 @@ use crate::namespace::Namespace;
 use crate::route_socket::{Batch, RouteSocket};
 use crate::sysctl;
 
+/// The group of a link that is made and has not got its alias yet, which the kernel takes only once a link is there: by
+/// it, what an interrupted step leaves is known for rootful-net's. Nothing else uses the number, which spells `rnet`.
+pub(crate) const UNFINISHED_GROUP: u32 = 0x726e_6574;
+/// The group of every other link, `INIT_NETDEV_GROUP` of linux/netdevice.h.
+const DEFAULT_GROUP: u32 = 0;
+
 /// Makes a bridge with its addresses and brings it up. What it made it removes when a part fails.
 pub(crate) fn create_bridge(socket: &mut RouteSocket, bridge: &Bridge) -> Result<(), KernelError> {
     // A fixed address keeps the bridge from taking that of a port. Multicast snooping without a querier
@@ -36,6 +42,7 @@ pub(crate) fn create_bridge(socket: &mut RouteSocket, bridge: &Bridge) -> Result
         .address(bridge.mac.octets().to_vec())
         .append_info_data(InfoBridge::StpState(BridgeStpState::Disabled))
         .append_info_data(InfoBridge::MulticastSnooping(false))
+        .append_extra_attribute(LinkAttribute::Group(UNFINISHED_GROUP))
         .build();
     create(socket, &bridge.name, message, |_| None)?;
     let configured = configure_bridge(socket, bridge, NLM_F_CREATE | NLM_F_EXCL);
@@ -55,6 +62,7 @@ fn configure_bridge(
     let index = index(socket, &bridge.name)?;
     let mut properties = LinkUnspec::new_with_index(index)
         .address(bridge.mac.octets().to_vec())
+        .append_extra_attribute(LinkAttribute::Group(DEFAULT_GROUP))
         .append_extra_attribute(LinkAttribute::IfAlias(bridge.alias.clone()));
     if let Some(mtu) = bridge.mtu {
         // Set on the link that exists already: given at creation, a bridge forgets it for that of its ports.
@@ -80,6 +88,7 @@ pub(crate) fn create_veth(
     let bridge = index(socket, &veth.bridge)?;
     let mut host = LinkMessageBuilder::<LinkVeth>::new_with_info_kind(InfoKind::Veth)
         .name(veth.host_link.as_str())
+        .append_extra_attribute(LinkAttribute::Group(UNFINISHED_GROUP))
         .controller(bridge);
     let mut peer = LinkUnspec::new_with_name(veth.container_link.as_str())
         .address(veth.container_mac.octets().to_vec())
@@ -128,7 +137,9 @@ fn configure_port(socket: &mut RouteSocket, veth: &Veth) -> Result<(), KernelErr
         .append_info_data(InfoBridgePort::HairpinMode(flags.hairpin))
         .append_info_data(InfoBridgePort::Isolated(flags.isolated))
         .group_fwd_mask(flags.group_fwd_mask);
-    let properties = port.append_extra_attribute(LinkAttribute::IfAlias(veth.alias.clone()));
+    let properties = port
+        .append_extra_attribute(LinkAttribute::Group(DEFAULT_GROUP))
+        .append_extra_attribute(LinkAttribute::IfAlias(veth.alias.clone()));
     let properties = without_generated_addresses(properties).build();
     let fails = || failure(LinkAction::Configure, &veth.host_link);
     let mut batch = Batch::new();

@@ -64,28 +64,29 @@ impl PortUser {
     }
 }
 
-/// Lists the sockets of IPv4 and IPv6 that are bound to a port and not connected, but for those that keep ports for us:
-/// TCP and UDP sockets, and SCTP sockets that listen.
+/// Lists the listening TCP and SCTP sockets and the unconnected UDP sockets, of IPv4 and IPv6, but for those that keep
+/// ports for us.
 ///
-/// The kernel picks them out by their state and mark, so that connections and reservations cost next to nothing.
+/// The kernel picks them out by their state and mark, so that connections and reservations cost next to nothing. TCP
+/// sockets that are bound and do not listen are not among them: to find one the kernel goes through a table as long as
+/// there are ports, for 0.4 ms.
 ///
 /// # Errors
 /// Where the kernel does not answer. That it has no SCTP is no error.
 pub fn listeners() -> io::Result<Vec<Listener>> {
     let mut listeners = Vec::new();
     for protocol in [Protocol::Tcp, Protocol::Udp, Protocol::Sctp] {
-        let states = match protocol {
-            Protocol::Tcp => 1 << STATE_LISTEN | 1 << BOUND_INACTIVE,
-            Protocol::Sctp => 1 << STATE_LISTEN,
+        let state = match protocol {
+            Protocol::Tcp | Protocol::Sctp => STATE_LISTEN,
             // A UDP socket that is bound and not connected is in this state, net/ipv4/udp.c.
-            Protocol::Udp => 1 << STATE_CLOSE,
+            Protocol::Udp => STATE_CLOSE,
         };
-        dump(protocol, None, states, |user| listeners.push(user.listener))?;
+        dump(protocol, None, 1 << state, |user| listeners.push(user.listener))?;
     }
     Ok(listeners)
 }
 
-/// Lists the sockets that use the ports, connected ones too, but for those that keep ports for us.
+/// Lists the sockets that use the ports in any way, but for those that keep ports for us.
 ///
 /// # Errors
 /// Where the kernel does not answer.

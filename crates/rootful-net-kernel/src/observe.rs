@@ -8,6 +8,7 @@ use ipnet::IpNet;
 use rootful_net_core::mac::MacAddress;
 use rootful_net_core::name::InterfaceName;
 use rootful_net_core::observed::{Link, LinkKind, Observed, PortFlags, Query, Route, Sysctl};
+use rootful_net_core::planner;
 use rtnetlink::packet_core::Parseable as _;
 use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage};
 use rtnetlink::packet_route::link::{LinkAttribute, LinkExtentMask, LinkFlags};
@@ -18,6 +19,7 @@ use rtnetlink::{LinkMessageBuilder, LinkUnspec};
 
 use crate::attribute::{self, Attribute};
 use crate::error::KernelError;
+use crate::links::UNFINISHED_GROUP;
 use crate::namespace::Namespace;
 use crate::route_socket::RouteSocket;
 use crate::sysctl;
@@ -30,6 +32,7 @@ const IFLA_MTU: u16 = 4;
 const IFLA_MASTER: u16 = 10;
 const IFLA_LINKINFO: u16 = 18;
 const IFLA_IFALIAS: u16 = 20;
+const IFLA_GROUP: u16 = 27;
 const IFLA_INFO_KIND: u16 = 1;
 const IFLA_INFO_SLAVE_KIND: u16 = 4;
 const IFLA_INFO_SLAVE_DATA: u16 = 5;
@@ -132,6 +135,7 @@ pub(crate) fn decode_link(payload: &[u8]) -> Option<Link> {
         mtu: 0,
         port: None,
     };
+    let mut group = None;
     for attribute in attribute::attributes(attributes) {
         match attribute.kind {
             IFLA_ADDRESS => link.mac = mac(attribute.value),
@@ -139,6 +143,7 @@ pub(crate) fn decode_link(payload: &[u8]) -> Option<Link> {
             IFLA_MTU => link.mtu = attribute.number().unwrap_or_default(),
             IFLA_IFALIAS => link.alias = Some(attribute.text()),
             IFLA_MASTER => link.master = attribute.number(),
+            IFLA_GROUP => group = attribute.number(),
             IFLA_LINKINFO => {
                 let info = |kind| attribute.nested().find(|info| info.kind == kind);
                 if let Some(kind) = info(IFLA_INFO_KIND) {
@@ -153,6 +158,9 @@ pub(crate) fn decode_link(payload: &[u8]) -> Option<Link> {
     }
     if flags.contains(LinkFlags::Loopback) {
         link.kind = LinkKind::Loopback;
+    }
+    if group == Some(UNFINISHED_GROUP) && link.alias.is_none() {
+        link.alias = planner::unfinished_alias(&link.kind);
     }
     Some(link)
 }

@@ -89,11 +89,7 @@ impl Reservations {
     }
 
     /// Answers with the first port that is left to somebody.
-    fn keep(
-        &mut self,
-        ports: &[Reservation],
-        taken: Taken,
-    ) -> Result<Option<Left>, KernelError> {
+    fn keep(&mut self, ports: &[Reservation], taken: Taken) -> Result<Option<Left>, KernelError> {
         let mut left = None;
         let mut new = BTreeMap::new();
         let mut used = BTreeSet::new();

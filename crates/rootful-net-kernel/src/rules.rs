@@ -26,6 +26,7 @@ pub use contents::RulesetMark;
 pub struct Rules {
     exchange: Exchange,
     mark: RulesetMark,
+    transactions: u32,
 }
 
 /// Says what became of a transaction that was not carried out; nothing of it was.
@@ -87,12 +88,17 @@ impl Rules {
     /// [`RulesError::Open`].
     pub fn open() -> Result<Self, RulesError> {
         let exchange = Exchange::open(NETLINK_NETFILTER).map_err(RulesError::Open)?;
-        Ok(Self { exchange, mark: RulesetMark::none() })
+        Ok(Self { exchange, mark: RulesetMark::none(), transactions: 0 })
     }
 
     /// The address of the socket, which the kernel names as the origin of a change in its notifications.
     pub(crate) fn port(&self) -> Result<u32, RulesError> {
         self.exchange.port().map_err(RulesError::Open)
+    }
+
+    /// How many transactions were carried out; from the largest number on, from 0 again, as generations.
+    pub(crate) fn transactions(&self) -> u32 {
+        self.transactions
     }
 
     /// Carries out the whole transaction, or nothing of it.
@@ -124,6 +130,7 @@ impl Rules {
         match refusal {
             Some((number, error)) => Err(refused(transaction, batch.change_of(number), error)),
             None if carried_out => {
+                self.transactions = self.transactions.wrapping_add(1);
                 self.note(transaction, before);
                 Ok(())
             }

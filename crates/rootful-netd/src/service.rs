@@ -3,6 +3,7 @@
 mod attachment;
 mod manager;
 mod network;
+mod object_manager;
 mod objects;
 
 use std::time::Duration;
@@ -12,7 +13,7 @@ use rootful_net_dbus::name::{BUS_NAME, MANAGER_PATH};
 use sd_notify::NotifyState;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use zbus::Connection;
-use zbus::fdo::{ObjectManager, RequestNameFlags};
+use zbus::fdo::RequestNameFlags;
 
 pub(crate) use objects::Objects;
 
@@ -37,7 +38,6 @@ pub(crate) async fn serve() -> anyhow::Result<()> {
     let (connection, gate) = gate::connect().await.context("no system bus")?;
     let authority = Authority::new(gate.clone(), connection.clone());
     let server = connection.object_server();
-    server.at(MANAGER_PATH, ObjectManager).await?;
     let (engine, handle) = engine::start(&connection, authority.clone()).await?;
     server.at(MANAGER_PATH, Manager::new(handle.clone(), authority)).await?;
     // Only now can there be calls: a name that is owned is a service that is ready.

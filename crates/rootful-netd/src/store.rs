@@ -95,6 +95,15 @@ impl Store {
         if let Err(error) = make_directory(&state_dir.join("networks")) {
             tracing::error!(error = chain(&error), "leases and networks cannot be kept");
         }
+        let state_network_dir = state_dir.join("networks");
+        let written_dirs =
+            [runtime_dir, &attachment_dir, &network_dir, state_dir, &state_network_dir];
+        for directory in written_dirs {
+            if let Err(error) = sealed::remove_unfinished(directory) {
+                let path = directory.display();
+                tracing::warn!(%path, %error, "what interrupted writes left stays there");
+            }
+        }
         Ok(Self {
             attachment_dir,
             network_dir,

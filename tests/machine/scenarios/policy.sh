@@ -76,6 +76,42 @@ expect_output 'may not use network'
 as alice 'rootful-net teardown web'
 assert_nothing_left
 
+step "a policy that changes while polkit is asked is decided on anew"
+host 'cat >/usr/local/bin/slow-rule <<END
+#!/bin/sh
+until [ -e /run/polkit-may-answer ]; do sleep 0.05; done
+END
+chmod 755 /usr/local/bin/slow-rule
+cat >/etc/polkit-1/rules.d/05-slow.rules <<END
+polkit.addRule(function (action, subject) {
+    if (action.id == "io.rootful-net.attach") {
+        polkit.spawn(["/usr/local/bin/slow-rule"]);
+    }
+    return polkit.Result.NOT_HANDLED;
+});
+END'
+ask() {
+    rm -f /run/polkit-may-answer
+    run_as alice 'rootful-net setup web --network guarded -p 80:80' >/run/answer 2>&1 &
+    asking=$!
+    wait_for 'pgrep -f ^/bin/sh./usr/local/bin/slow-rule'
+}
+# polkit reads its rules when it notices.
+wait_for 'ask && kill -0 $asking'
+host 'systemctl reload rootful-netd.service && touch /run/polkit-may-answer'
+wait "$asking" && code=0 || code=$?
+check 'alice is told to try again' test "$code" = 6
+host 'cat /run/answer'
+expect_output 'the policy changed while polkit was asked'
+ask
+host 'sed -i s/alice/nobody/ /etc/rootful-net/policy.d/60-guarded.toml && systemctl reload rootful-netd.service'
+host 'touch /run/polkit-may-answer'
+wait "$asking" && code=0 || code=$?
+check 'polkit cannot consent to what is not granted any more' test "$code" = 3
+host 'sed -i s/nobody/alice/ /etc/rootful-net/policy.d/60-guarded.toml && systemctl reload rootful-netd.service'
+host 'rm /etc/polkit-1/rules.d/05-slow.rules'
+assert_nothing_left
+
 step "what a plain grant covers does not ask polkit"
 as bob 'rootful-net setup web --network rootful0 -p 8080:80'
 

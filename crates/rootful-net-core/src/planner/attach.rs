@@ -248,7 +248,7 @@ fn interfaces(
     Ok(interfaces)
 }
 
-const ALIAS_PREFIX: &str = "rootful-net attachment ";
+pub(super) const ALIAS_PREFIX: &str = "rootful-net attachment ";
 
 fn veth_alias(holder: &Holder, network: &NetworkName) -> String {
     format!("{ALIAS_PREFIX}{} of {} on {network}", holder.name, holder.owner)

@@ -14,7 +14,7 @@ use crate::network::Network;
 use crate::observed::{Link, LinkKind, Observed, Sysctl};
 use crate::plan::Step;
 
-const ALIAS_PREFIX: &str = "rootful-net network ";
+pub(super) const ALIAS_PREFIX: &str = "rootful-net network ";
 
 /// The `ifalias` of a network's bridge.
 pub(super) fn alias(network: &NetworkName) -> String {

@@ -316,6 +316,16 @@ fn stray_ports(strays: &[(LinkKind, InterfaceName)]) -> Vec<Element> {
     ports.map(|(_, link)| ruleset::port_element(link, "stray".to_owned())).collect()
 }
 
+/// What stands for the `ifalias` of a link that rootful-net has made and not given one yet.
+pub fn unfinished_alias(kind: &LinkKind) -> Option<String> {
+    let prefix = match kind {
+        LinkKind::Veth => super::attach::ALIAS_PREFIX,
+        LinkKind::Bridge => bridge::ALIAS_PREFIX,
+        LinkKind::Loopback | LinkKind::Other(_) => return None,
+    };
+    Some(format!("{prefix}(unfinished)"))
+}
+
 /// What a link is and is called, where its `ifalias` says that rootful-net made it.
 fn own_name(link: &Link) -> Option<(LinkKind, InterfaceName)> {
     let is_own = match link.kind {

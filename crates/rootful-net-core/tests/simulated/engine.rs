@@ -17,14 +17,14 @@ use std::fmt;
 use std::rc::Rc;
 
 use rootful_net_core::attachment::{Attachment, AttachmentId, Holder, NamespaceId};
-use rootful_net_core::ledger::{Leases, Ledger};
+use rootful_net_core::ledger::Ledger;
 use rootful_net_core::plan::Step;
 use rootful_net_core::planner::{self, AttachDecision, Scope};
 
-use crate::explore::{Fingerprint, Model};
-use crate::host::SimulatedHost;
-use crate::machine::{Asked, Machine, Site};
-use crate::picture::{Picture, unguarded};
+use crate::explore::Fingerprint;
+use crate::host::{Refused, SimulatedHost};
+use crate::machine::{Asked, Site};
+use crate::picture::Picture;
 
 /// The most rounds of releasing what is dead before the rest is repaired.
 const MAX_ROUNDS: u8 = 8;
@@ -62,8 +62,8 @@ pub(crate) enum Mistake {
     ForgetsReplacements,
     /// It has the namespace kept only once the replacement is recorded, and lets go of it before it is done.
     KeepsTooShort,
-    /// It answers before it has recorded that an attachment ends.
-    AnswersFirst,
+    /// It does not record that an attachment ends.
+    RecordsNoEnd,
 }
 
 /// What can happen on a host.
@@ -83,15 +83,16 @@ pub(crate) struct Engine {
 /// What comes up again and again, told apart by numbers.
 #[derive(Default)]
 pub(crate) struct Memory {
-    attachments: RefCell<Vec<Rc<Attachment>>>,
-    plans: RefCell<Vec<Rc<Vec<Step>>>>,
+    pub(crate) attachments: RefCell<Vec<Rc<Attachment>>>,
+    pub(crate) plans: RefCell<Vec<Rc<Vec<Step>>>>,
+    pub(crate) continuations: RefCell<Vec<Rc<String>>>,
     /// What a host on which these are attached is to be, by their numbers.
-    fresh: RefCell<BTreeMap<Vec<usize>, Picture>>,
+    pub(crate) fresh: RefCell<BTreeMap<Vec<usize>, Picture>>,
 }
 
 /// Something with a number that stands for it.
 #[derive(Clone)]
-struct Numbered<T>(Rc<T>, usize);
+pub(crate) struct Numbered<T>(Rc<T>, pub(crate) usize);
 
 impl<T> fmt::Debug for Numbered<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -117,11 +118,11 @@ fn number<T: PartialEq>(known: &RefCell<Vec<Rc<T>>>, item: T) -> Numbered<T> {
     Numbered(Rc::clone(&known[position]), position)
 }
 
-type Known = Numbered<Attachment>;
-type Steps = Numbered<Vec<Step>>;
+pub(crate) type Known = Numbered<Attachment>;
+pub(crate) type Steps = Numbered<Vec<Step>>;
 
 #[derive(Clone, Debug)]
-enum Phase {
+pub(crate) enum Phase {
     Pending { previous: Option<Known> },
     Live,
     Ending,
@@ -129,35 +130,35 @@ enum Phase {
 
 /// What is recorded of an attachment.
 #[derive(Clone, Debug)]
-struct Record {
-    phase: Phase,
-    attachment: Known,
+pub(crate) struct Record {
+    pub(crate) phase: Phase,
+    pub(crate) attachment: Known,
 }
 
 #[derive(Clone, Debug)]
-enum Event {
+pub(crate) enum Event {
     Removed(String),
     Lost,
 }
 
 /// What a client was told.
 #[derive(Clone, Debug)]
-enum Promise {
+pub(crate) enum Promise {
     Attached(NamespaceId),
     Detached,
 }
 
 #[derive(Clone, Debug)]
-struct Client {
+pub(crate) struct Client {
     /// How many of its calls are done.
-    done: usize,
+    pub(crate) done: usize,
     /// Whether the next one is under way; to attach, it has the namespace open meanwhile.
-    waits: bool,
+    pub(crate) waits: bool,
 }
 
 /// An operation of the engine: one that nothing interrupts, and that may bring on others.
 #[derive(Clone, Debug)]
-enum Operation {
+pub(crate) enum Operation {
     Decide { client: usize, again: bool },
     DecideAgain { client: usize },
     Write(Record),
@@ -180,21 +181,27 @@ enum Operation {
 }
 
 /// What follows when all steps are done, and when one failed.
-#[derive(Debug)]
-struct Then {
-    done: Vec<Operation>,
-    failed: Vec<Operation>,
+pub(crate) struct Then {
+    pub(crate) done: Vec<Operation>,
+    pub(crate) failed: Vec<Operation>,
+    number: usize,
+}
+
+impl fmt::Debug for Then {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "#{}", self.number)
+    }
 }
 
 /// A host, with what tells it from others.
 #[derive(Clone)]
-struct Host {
-    host: Rc<SimulatedHost>,
-    fingerprint: (u64, u64),
+pub(crate) struct Host {
+    pub(crate) host: Rc<SimulatedHost>,
+    pub(crate) fingerprint: (u64, u64),
 }
 
 impl Host {
-    fn new(host: SimulatedHost) -> Self {
+    pub(crate) fn new(host: SimulatedHost) -> Self {
         let mut fingerprint = Fingerprint::new();
         fmt::Write::write_fmt(&mut fingerprint, format_args!("{host:?}")).expect("it takes all");
         Self { host: Rc::new(host), fingerprint: fingerprint.finish() }
@@ -204,39 +211,41 @@ impl Host {
 /// Where everything stands.
 #[derive(Clone)]
 pub(crate) struct State {
-    host: Host,
+    pub(crate) host: Host,
     /// What is going on inside the service; nothing where it does not run.
-    running: bool,
-    ledger: Rc<Ledger>,
+    pub(crate) running: bool,
+    pub(crate) ledger: Rc<Ledger>,
     /// What the engine is about to do, the next last.
-    work: Vec<Operation>,
+    pub(crate) work: Vec<Operation>,
     /// The namespace of the request that is under way.
-    open: Option<NamespaceId>,
-    events: VecDeque<Event>,
-    unfinished: bool,
+    pub(crate) open: Option<NamespaceId>,
+    pub(crate) events: VecDeque<Event>,
+    pub(crate) unfinished: bool,
     /// Whether there was anything to repair the last time.
-    repaired: bool,
-    records: BTreeMap<AttachmentId, Record>,
-    kept: Option<(AttachmentId, NamespaceId)>,
-    clients: Vec<Client>,
+    pub(crate) repaired: bool,
+    pub(crate) records: BTreeMap<AttachmentId, Record>,
+    /// Whether the kernel refused to change the rules, and did not do so since.
+    pub(crate) rules_refused: bool,
+    pub(crate) kept: Option<(AttachmentId, NamespaceId)>,
+    pub(crate) clients: Vec<Client>,
     /// The namespaces whose containers run.
-    alive: BTreeSet<NamespaceId>,
-    promises: BTreeMap<Holder, Promise>,
-    left: Mishaps,
-    fault: Option<String>,
+    pub(crate) alive: BTreeSet<NamespaceId>,
+    pub(crate) promises: BTreeMap<Holder, Promise>,
+    pub(crate) left: Mishaps,
+    pub(crate) fault: Option<String>,
 }
 
 impl State {
-    fn is_idle(&self) -> bool {
+    pub(crate) fn is_idle(&self) -> bool {
         self.running && self.work.is_empty()
     }
 
     /// Has the engine do these in order, before what it is to do already.
-    fn push(&mut self, operations: impl IntoIterator<Item = Operation, IntoIter: DoubleEndedIterator>) {
+    pub(crate) fn push(&mut self, operations: impl IntoIterator<Item = Operation, IntoIter: DoubleEndedIterator>) {
         self.work.extend(operations.into_iter().rev());
     }
 
-    fn change_host<T>(&mut self, change: impl FnOnce(&mut SimulatedHost) -> T) -> T {
+    pub(crate) fn change_host<T>(&mut self, change: impl FnOnce(&mut SimulatedHost) -> T) -> T {
         let mut host = SimulatedHost::clone(&self.host.host);
         let outcome = change(&mut host);
         let removed = std::mem::take(&mut host.removed);
@@ -249,11 +258,11 @@ impl State {
 }
 
 impl Engine {
-    fn host<'a>(&self, state: &'a State) -> &'a SimulatedHost {
+    pub(crate) fn host<'a>(&self, state: &'a State) -> &'a SimulatedHost {
         &state.host.host
     }
 
-    fn known(&self, attachment: Attachment) -> Known {
+    pub(crate) fn known(&self, attachment: Attachment) -> Known {
         number(&self.memory.attachments, attachment)
     }
 
@@ -261,7 +270,7 @@ impl Engine {
         number(&self.memory.plans, steps)
     }
 
-    fn call(&self, state: &State, client: usize) -> &Call {
+    pub(crate) fn call(&self, state: &State, client: usize) -> &Call {
         &self.clients[client][state.clients[client].done]
     }
 
@@ -272,12 +281,17 @@ impl Engine {
         }
     }
 
+    fn then(&self, done: Vec<Operation>, failed: Vec<Operation>) -> Rc<Then> {
+        let number = number(&self.memory.continuations, format!("{done:?} {failed:?}")).1;
+        Rc::new(Then { done, failed, number })
+    }
+
     fn apply_each(&self, steps: Vec<Step>) -> Operation {
         Operation::ApplyEach { steps: self.steps(steps), next: 0, within: None }
     }
 
     /// Ends the namespaces that nobody has open any more.
-    fn end_namespaces(&self, state: &mut State) {
+    pub(crate) fn end_namespaces(&self, state: &mut State) {
         let waiting = state.clients.iter().enumerate().filter(|(_, client)| client.waits);
         let opened = waiting.filter_map(|(client, _)| match self.call(state, client) {
             Call::Attach(asked) => Some(asked.namespace),
@@ -294,7 +308,7 @@ impl Engine {
     }
 
     /// Does the next operation; says which.
-    fn advance(&self, state: &mut State) -> String {
+    pub(crate) fn advance(&self, state: &mut State) -> String {
         let operation = state.work.pop().expect("there is something to do");
         let label = match &operation {
             Operation::CarryOut { steps, next, .. } | Operation::ApplyEach { steps, next, .. } => {
@@ -326,8 +340,7 @@ impl Engine {
             }
             Operation::ApplyEach { steps, next, within } => {
                 let Some(step) = steps.get(next) else { return };
-                let refused = state.change_host(|host| host.apply(step, within)).is_err();
-                state.unfinished |= refused;
+                state.unfinished |= self.apply(state, step, within).is_err();
                 if next + 1 < steps.len() {
                     state.push([Operation::ApplyEach { steps, next: next + 1, within }]);
                 }
@@ -360,6 +373,19 @@ impl Engine {
                 state.push(dropped);
             }
         }
+    }
+
+    fn apply(
+        &self,
+        state: &mut State,
+        step: &Step,
+        within: Option<NamespaceId>,
+    ) -> Result<(), Refused> {
+        let outcome = state.change_host(|host| host.apply(step, within));
+        if matches!(step, Step::ChangeRules(_)) {
+            state.rules_refused = outcome.is_err();
+        }
+        outcome
     }
 
     fn decide(&self, state: &mut State, client: usize, again: bool) {
@@ -401,13 +427,13 @@ impl Engine {
         if self.mistake == Some(Mistake::KeepsTooShort) {
             let done = let_go.clone().into_iter().chain(entered).chain(answered).collect();
             let failed = let_go.into_iter().chain([undone]).chain(after_failure).collect();
-            let then = Rc::new(Then { done, failed });
+            let then = self.then(done, failed);
             let carry_out = Operation::CarryOut { steps, next, within, then };
             return state.push([pending].into_iter().chain(keep).chain([carry_out]).collect::<Vec<_>>());
         }
         let done = entered.into_iter().chain(let_go.clone()).chain(answered).collect();
         let failed = [undone].into_iter().chain(let_go).chain(after_failure).collect();
-        let carry_out = Operation::CarryOut { steps, next, within, then: Rc::new(Then { done, failed }) };
+        let carry_out = Operation::CarryOut { steps, next, within, then: self.then(done, failed) };
         state.push(keep.into_iter().chain([pending, carry_out]).collect::<Vec<_>>());
     }
 
@@ -420,14 +446,20 @@ impl Engine {
         then: &Rc<Then>,
     ) {
         let Some(step) = steps.get(next) else { return state.push(then.done.clone()) };
-        if state.change_host(|host| host.apply(step, within)).is_ok() {
-            let then = Rc::clone(then);
-            return state.push([Operation::CarryOut { steps, next: next + 1, within, then }]);
+        if self.apply(state, step, within).is_err() {
+            return self.take_back(state, &steps[..next], within, then);
         }
-        self.take_back(state, &steps[..next], within, then);
+        match next + 1 == steps.len() {
+            true => state.push(then.done.clone()),
+            false => {
+                let (next, then) = (next + 1, Rc::clone(then));
+                state.push([Operation::CarryOut { steps, next, within, then }]);
+            }
+        }
     }
 
-    fn take_back(
+    /// Has what was done be undone.
+    pub(crate) fn take_back(
         &self,
         state: &mut State,
         done: &[Step],
@@ -466,11 +498,10 @@ impl Engine {
 
     fn release(&self, state: &mut State, id: AttachmentId, client: Option<usize>) {
         let Some(attachment) = state.ledger.get(&id).cloned() else { return };
-        let host = self.host(state);
-        if client.is_none() && is_whole(host, &attachment) {
+        if client.is_none() && is_whole(self.host(state), &attachment) {
             state.fault = Some(format!("{} is released although it is whole", attachment.name()));
         }
-        let plan = self.site.plan_detach(host, &state.ledger, &attachment).plan;
+        let plan = self.site.plan_detach(self.host(state), &state.ledger, &attachment).plan;
         let attachment = self.known(attachment);
         let ending = Operation::Write(Record { phase: Phase::Ending, attachment });
         let strike = || Operation::Strike(id.clone());
@@ -478,29 +509,16 @@ impl Engine {
         let mut done = vec![strike()];
         let mut failed = vec![strike(), Operation::LookAfter { round: 0 }];
         done.extend(answer.clone());
-        failed.extend(answer.clone());
+        failed.extend(answer);
         done.push(self.apply_each(plan.afterwards));
         let forget = Operation::Forget(id);
         done.push(forget.clone());
         failed.push(forget);
-        let then = Rc::new(Then { done, failed });
+        let then = self.then(done, failed);
         let carry_out =
             Operation::CarryOut { steps: self.steps(plan.steps), next: 0, within: None, then };
-        match (self.mistake, answer) {
-            (Some(Mistake::AnswersFirst), Some(Operation::Answer { client, is_done })) => {
-                self.answer(state, client, is_done);
-                let Operation::CarryOut { steps, next, within, then } = carry_out else { return };
-                let without = |operations: &[Operation]| {
-                    let is_answer = |operation: &&Operation| {
-                        matches!(operation, Operation::Answer { .. })
-                    };
-                    operations.iter().filter(|operation| !is_answer(operation)).cloned().collect()
-                };
-                let then = Rc::new(Then { done: without(&then.done), failed: without(&then.failed) });
-                state.push([Operation::CarryOut { steps, next, within, then }]);
-            }
-            _ => state.push([ending, carry_out]),
-        }
+        let ending = (self.mistake != Some(Mistake::RecordsNoEnd)).then_some(ending);
+        state.push(ending.into_iter().chain([carry_out]).collect::<Vec<_>>());
     }
 
     fn resume(&self, state: &mut State) {
@@ -532,12 +550,12 @@ impl Engine {
             return state.push(done);
         }
         if is_kept {
-            let then = Rc::new(Then { done, failed: vec![Operation::LetGo] });
+            let then = self.then(done, vec![Operation::LetGo]);
             state.push([Operation::CarryOut { steps: self.steps(steps), next: 0, within, then }]);
         }
     }
 
-    fn notice(&self, state: &mut State, event: Event) {
+    pub(crate) fn notice(&self, state: &mut State, event: Event) {
         match event {
             Event::Removed(name) => {
                 let id = state.ledger.of_host_link(&name).map(|attachment| attachment.id().clone());
@@ -563,7 +581,7 @@ impl Engine {
 }
 
 /// Whether all links of the attachment lead into its namespace.
-fn is_whole(host: &SimulatedHost, attachment: &Attachment) -> bool {
+pub(crate) fn is_whole(host: &SimulatedHost, attachment: &Attachment) -> bool {
     let inside = host.namespaces.get(&attachment.namespace());
     attachment.interfaces().iter().all(|interface| {
         let veth = &interface.veth;
@@ -580,69 +598,4 @@ fn headline(step: &Step) -> String {
         }
         step => step.to_string(),
     }
-}
-
-impl Model for Engine {
-    type State = State;
-
-    fn initial(&self) -> State {
-        let mut host = Machine::empty(Rc::clone(&self.site), Leases::default()).host;
-        let calls = self.clients.iter().flatten();
-        let namespaces = calls.filter_map(|call| match call {
-            Call::Attach(asked) => Some(asked.namespace),
-            Call::Detach(_) => None,
-        });
-        let namespaces: BTreeSet<_> = namespaces.collect();
-        host.namespaces.extend(namespaces.iter().map(|id| (*id, BTreeMap::new())));
-        State {
-            host: Host::new(host),
-            running: true,
-            ledger: Rc::new(Ledger::new(Leases::default())),
-            work: Vec::new(),
-            open: None,
-            events: VecDeque::new(),
-            unfinished: false,
-            repaired: false,
-            records: BTreeMap::new(),
-            kept: None,
-            clients: vec![Client { done: 0, waits: false }; self.clients.len()],
-            alive: namespaces,
-            promises: BTreeMap::new(),
-            left: self.mishaps,
-            fault: None,
-        }
-    }
-
-    fn next(&self, state: &State) -> Vec<(String, State)> {
-        let mut all = Vec::new();
-        let mut add = |label: String, happen: &dyn Fn(&mut State)| {
-            let mut next = state.clone();
-            happen(&mut next);
-            self.end_namespaces(&mut next);
-            all.push((label, next));
-        };
-        if state.fault.is_some() {
-            return all;
-        }
-        if state.running && !state.work.is_empty() {
-            let mut next = state.clone();
-            let label = self.advance(&mut next);
-            self.end_namespaces(&mut next);
-            all.push((label, next));
-        }
-        all
-    }
-
-    fn violation(&self, state: &State) -> Option<String> {
-        state.fault.clone()
-    }
-
-    fn is_quiescent(&self, state: &State) -> bool {
-        state.is_idle()
-            && state.events.is_empty()
-            && !state.unfinished
-            && !state.clients.iter().any(|client| client.waits)
-    }
-
-    fn describe(&self, _state: &State, _into: &mut dyn fmt::Write) {}
 }

@@ -5,7 +5,9 @@
 #![allow(clippy::unwrap_used, reason = "a test that fails by a panic has done its work")]
 
 mod damage;
+mod engine;
 mod explore;
+mod happenings;
 mod host;
 mod machine;
 mod ordering;

@@ -128,8 +128,7 @@ impl Engine {
         let unplugs = change.plan.steps.iter().any(|step| matches!(step, Step::Unplug { .. }));
         let held = unplugs.then(|| Held::new(id, namespace));
         let steps = &change.plan.steps;
-        let carried_out =
-            tokio::task::block_in_place(|| self.kernel.carry_out(steps, Some(namespace)));
+        let carried_out = self.act(|kernel| kernel.carry_out(steps, Some(namespace)));
         drop(held);
         if let Err(error) = carried_out {
             let restored = match previous {
@@ -208,7 +207,7 @@ impl Engine {
             tracing::error!(error = chain(&error), "cannot record that the attachment ends");
         }
         let steps = &change.plan.steps;
-        let carried_out = tokio::task::block_in_place(|| self.kernel.carry_out(steps, None));
+        let carried_out = self.act(|kernel| kernel.carry_out(steps, None));
         fault::passage("before it is struck out");
         self.ledger.remove(id);
         self.objects.withdraw(id);
@@ -238,7 +237,7 @@ impl Engine {
     /// Does what nobody waits for.
     pub(super) fn finish(&mut self, remainder: Remainder) {
         for step in &remainder.steps {
-            let done = tokio::task::block_in_place(|| self.kernel.apply(step, None));
+            let done = self.act(|kernel| kernel.apply(step, None));
             if let Err(error) = done {
                 let error = chain(&error);
                 tracing::error!(step = step.to_string(), error, "cannot finish a change");

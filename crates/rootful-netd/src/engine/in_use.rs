@@ -44,9 +44,8 @@ impl Engine {
     /// # Errors
     /// One cannot be written; then none is kept.
     pub(super) fn keep_networks(&self, attachment: &Attachment) -> Result<()> {
-        let definitions = unused(self, attachment).filter_map(|name| self.catalogue.get(name));
-        let kept: std::result::Result<(), StoreError> =
-            definitions.map(|network| self.store.keep_network(network)).collect();
+        let mut definitions = unused(self, attachment).filter_map(|name| self.catalogue.get(name));
+        let kept = definitions.try_for_each(|network| self.store.keep_network(network));
         kept.map_err(|error| {
             self.forget_networks(attachment);
             unrecorded(&error)

@@ -9,7 +9,7 @@ use rootful_net_core::observed::Query;
 use rootful_net_core::plan::Step;
 use rootful_net_core::planner::{self, Scope};
 use rootful_net_dbus::Result;
-use rootful_net_kernel::{KernelEvent, fault};
+use rootful_net_kernel::{Kernel, KernelEvent, fault};
 
 use super::Engine;
 use crate::error::chain;
@@ -156,17 +156,18 @@ impl Engine {
             self.upkeep.unfinished = true;
             return done;
         };
+        if scope == Scope::Everything {
+            self.upkeep.verified = generation;
+        }
         let mut failing = BTreeSet::new();
         let steps = change.plan.steps.iter().chain(&change.plan.afterwards);
         for step in steps {
             done.push(self.repair_step(step, started, &mut failing));
         }
-        let is_repaired = change.plan.is_empty();
-        if scope == Scope::Everything || !is_repaired {
-            // What was changed is looked at once more.
-            self.upkeep.verified = generation.filter(|_| is_repaired);
+        if !failing.is_empty() {
+            self.upkeep.verified = None;
         }
-        if !is_repaired {
+        if !change.plan.is_empty() {
             self.upkeep.count_repair(started);
         }
         self.upkeep.unfinished = !failing.is_empty();
@@ -183,7 +184,7 @@ impl Engine {
     ) -> String {
         let text = step.to_string();
         let headline = headline(step);
-        let applied = tokio::task::block_in_place(|| self.kernel.apply(step, None));
+        let applied = self.act(|kernel| kernel.apply(step, None));
         match applied {
             Ok(()) => {
                 let microseconds = started.elapsed().as_micros();
@@ -199,6 +200,22 @@ impl Engine {
                 format!("{headline}: failed: {error}")
             }
         }
+    }
+
+    /// Has the kernel make changes. What was known of the ruleset stays known while nobody else changes it.
+    pub(super) fn act<T>(&mut self, work: impl FnOnce(&mut Kernel) -> T) -> T {
+        tokio::task::block_in_place(|| {
+            let generation = self.kernel.ruleset_generation().ok();
+            let transactions = self.kernel.transactions();
+            let outcome = work(&mut self.kernel);
+            let own = self.kernel.transactions().wrapping_sub(transactions);
+            if own != 0 && generation == self.upkeep.verified {
+                let expected = generation.map(|generation| generation.wrapping_add(own));
+                let now = self.kernel.ruleset_generation().ok();
+                self.upkeep.verified = now.filter(|_| now == expected);
+            }
+            outcome
+        })
     }
 
     /// The generation of all of the host's nftables; unknown where the kernel does not tell.

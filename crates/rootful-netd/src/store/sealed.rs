@@ -96,6 +96,27 @@ pub(super) fn set_aside(path: &Path) -> io::Result<Option<PathBuf>> {
     Ok(None)
 }
 
+/// Removes what writes that were interrupted have left in a directory.
+///
+/// # Errors
+/// The directory cannot be read or written to; one that is not there has nothing.
+pub(super) fn remove_unfinished(directory: &Path) -> io::Result<()> {
+    let entries = match fs::read_dir(directory) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        entries => entries?,
+    };
+    for entry in entries {
+        let entry = entry?;
+        let name = entry.file_name();
+        let is_temporary =
+            name.to_str().is_some_and(|name| name.starts_with('.') && name.ends_with(".new"));
+        if is_temporary && entry.file_type()?.is_file() {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
 /// Writes a file so that after a crash it has its old content or its new, never a part.
 ///
 /// # Errors
@@ -182,6 +203,21 @@ mod tests {
             let kept = fs::read_to_string(root.path().join(name)).unwrap();
             assert_eq!(kept, index.to_string(), "{name}");
         }
+    }
+
+    #[test]
+    fn what_an_interrupted_write_left_is_removed_and_nothing_else() {
+        let root = tempfile::tempdir().unwrap();
+        for name in [".file.new", "file", "file.new", ".file"] {
+            fs::write(root.path().join(name), "").unwrap();
+        }
+        fs::create_dir(root.path().join(".directory.new")).unwrap();
+        remove_unfinished(root.path()).unwrap();
+        let names = fs::read_dir(root.path()).unwrap();
+        let mut names: Vec<_> = names.map(|entry| entry.unwrap().file_name()).collect();
+        names.sort();
+        assert_eq!(names, [".directory.new", ".file", "file", "file.new"]);
+        remove_unfinished(&root.path().join("missing")).unwrap();
     }
 
     #[test]

@@ -1,0 +1,606 @@
+//! What crash points and failing steps are proved with: a change of one attachment beside another one that must not
+//! notice, and a picture of everything that the product holds, to compare with that of a sandbox where nothing went
+//! wrong.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::net::{TcpListener, UdpSocket};
+use std::os::fd::AsFd as _;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use rootful_net_dbus::{DetachOptions, Dictionary, ManagerProxy, objects};
+use rootful_net_tests::container::Container;
+use rootful_net_tests::daemon::Daemon;
+use rootful_net_tests::deadline::eventually;
+use rootful_net_tests::fault::{Faults, Place};
+use rootful_net_tests::fd_store::FdStore;
+use rootful_net_tests::footprint::Footprint;
+use rootful_net_tests::installation::{Installation, source_dir};
+use rootful_net_tests::lan::Lan;
+use rootful_net_tests::namespace::{run, run_json};
+use rootful_net_tests::sandbox::Sandbox;
+use rootful_net_tests::sealed;
+use rootful_net_tests::traffic::{Server, ask_tcp};
+use rootful_net_tests::user::{Refusal, message};
+use serde_json::Value;
+
+use crate::daemon::{ALICE, BOB, Conversation, DEADLINE, ROOT, container_of, fd, serve};
+
+/// How long kernel and records may disagree.
+pub(crate) const PROMISED: Duration = Duration::from_secs(2);
+
+const GRANT: &str = r#"
+    [[grant]]
+    users = ["alice", "bob"]
+    networks = ["*"]
+    host_addresses = ["*"]
+    ports = { tcp = ["1024-65535"], udp = ["1024-65535"] }
+"#;
+const BACK: &str = r#"{"name": "back", "driver": "bridge", "network_interface": "back0",
+    "subnets": [{"subnet": "10.99.0.0/24"}, {"subnet": "fd00:99::/64"}], "ipv6_enabled": true}"#;
+
+/// What the subject of a scenario asks for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Asked {
+    /// Which of the two containers.
+    pub(crate) container: usize,
+    pub(crate) networks: &'static [&'static str],
+    pub(crate) publish: &'static [&'static str],
+    /// A TCP port of the host that leads to it.
+    pub(crate) port: u16,
+}
+
+/// What happens in a scenario.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Act {
+    /// The subject is attached, in the place of what it was attached as.
+    Attach(Asked),
+    /// The subject is detached.
+    Detach,
+    /// The subject's container ends without a word.
+    Die,
+    /// The daemon is killed, these commands are run, and the daemon is started.
+    Start(&'static [&'static str]),
+}
+
+/// One change.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Scenario {
+    pub(crate) title: &'static str,
+    /// Whether another container is attached to the network meanwhile.
+    pub(crate) bystander: bool,
+    pub(crate) before: Option<Asked>,
+    pub(crate) act: Act,
+    pub(crate) after: Option<Asked>,
+    /// Whether the service manager keeps descriptors.
+    pub(crate) keeps_descriptors: bool,
+    /// Whether the subject may be released where it cannot be given back what it had.
+    pub(crate) may_release: bool,
+}
+
+const DUAL: Asked = Asked {
+    container: 0,
+    networks: &["rootful0"],
+    publish: &["8080:80/tcp", "8081:80/udp"],
+    port: 8080,
+};
+const OTHER_PORTS: Asked = Asked { publish: &["9090:80/tcp", "8081:80/udp"], port: 9090, ..DUAL };
+const OTHER_NETWORK: Asked =
+    Asked { networks: &["back"], publish: &["8080:80/tcp", "9091:80/udp"], ..DUAL };
+const OTHER_ADDRESS: Asked = Asked { networks: &["rootful0:mac=02:00:00:00:00:09"], ..DUAL };
+const RESTARTED: Asked = Asked { container: 1, ..DUAL };
+
+const ATTACH: Scenario = Scenario {
+    title: "attach, the first on its network",
+    bystander: false,
+    before: None,
+    act: Act::Attach(DUAL),
+    after: Some(DUAL),
+    keeps_descriptors: true,
+    may_release: false,
+};
+const DETACH: Scenario = Scenario {
+    title: "detach, the last on its network",
+    before: Some(DUAL),
+    act: Act::Detach,
+    after: None,
+    ..ATTACH
+};
+const REPLACE: Scenario = Scenario { bystander: true, before: Some(DUAL), ..ATTACH };
+
+pub(crate) const ATTACH_FIRST: Scenario = ATTACH;
+pub(crate) const ATTACH_SECOND: Scenario =
+    Scenario { title: "attach, beside another", bystander: true, ..ATTACH };
+pub(crate) const DETACH_LAST: Scenario = DETACH;
+pub(crate) const DETACH_ONE: Scenario =
+    Scenario { title: "detach, beside another", bystander: true, ..DETACH };
+pub(crate) const REPLACE_PORTS: Scenario = Scenario {
+    title: "replace, other ports",
+    act: Act::Attach(OTHER_PORTS),
+    after: Some(OTHER_PORTS),
+    ..REPLACE
+};
+pub(crate) const REPLACE_NETWORK: Scenario = Scenario {
+    title: "replace, another network",
+    act: Act::Attach(OTHER_NETWORK),
+    after: Some(OTHER_NETWORK),
+    ..REPLACE
+};
+pub(crate) const REPLACE_ADDRESS: Scenario = Scenario {
+    title: "replace, another MAC address",
+    act: Act::Attach(OTHER_ADDRESS),
+    after: Some(OTHER_ADDRESS),
+    ..REPLACE
+};
+pub(crate) const REPLACE_UNKEPT: Scenario = Scenario {
+    title: "replace, another network, without a descriptor store",
+    keeps_descriptors: false,
+    may_release: true,
+    ..REPLACE_NETWORK
+};
+pub(crate) const RESTART: Scenario = Scenario {
+    title: "replace, the name in another namespace",
+    act: Act::Attach(RESTARTED),
+    after: Some(RESTARTED),
+    may_release: true,
+    ..REPLACE
+};
+pub(crate) const DEATH: Scenario = Scenario {
+    title: "release of a container that ended without a word",
+    act: Act::Die,
+    after: None,
+    ..REPLACE
+};
+pub(crate) const START: Scenario = Scenario {
+    title: "start, after the ruleset was flushed and the bridge deleted",
+    act: Act::Start(&["nft flush ruleset", "ip link delete rootful0"]),
+    after: Some(DUAL),
+    ..REPLACE
+};
+
+/// Everything that the product holds, by what it is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Picture {
+    parts: BTreeMap<String, String>,
+    leases: BTreeSet<String>,
+}
+
+impl Picture {
+    /// Fails unless the kernel, the records and the bus hold what they hold in `model`. Further leases may be there.
+    pub(crate) fn ensure_same(&self, model: &Self) -> Result<()> {
+        let keys: BTreeSet<_> = self.parts.keys().chain(model.parts.keys()).collect();
+        for key in keys {
+            let (is, should) = (self.parts.get(key), model.parts.get(key));
+            ensure!(is == should, "{key} is {is:#?} instead of {should:#?}");
+        }
+        let missing: Vec<_> = model.leases.difference(&self.leases).collect();
+        ensure!(missing.is_empty(), "leases are missing: {missing:?}");
+        Ok(())
+    }
+}
+
+/// What is expected before a change, after it, and without its subject.
+#[derive(Clone, Debug)]
+pub(crate) struct Model {
+    pub(crate) before: Picture,
+    pub(crate) after: Picture,
+    pub(crate) without: Picture,
+}
+
+impl Model {
+    /// Looks at a sandbox of its own, in which nothing goes wrong.
+    pub(crate) fn of(scenario: Scenario) -> Result<Self> {
+        let look = move || -> Result<Self> {
+            let sandbox = Sandbox::enter()?;
+            let stage = Stage::set(&sandbox, scenario)?;
+            let without = stage.picture()?;
+            let with = |asked: Option<Asked>| -> Result<Picture> {
+                let Some(asked) = asked else { return Ok(without.clone()) };
+                stage.attach(asked)?.map_err(|refusal| anyhow::anyhow!("{refusal:?}"))?;
+                let picture = stage.picture()?;
+                stage.detach()?.map_err(|refusal| anyhow::anyhow!("{refusal:?}"))?;
+                stage.settle()?;
+                Ok(picture)
+            };
+            Ok(Self { before: with(scenario.before)?, after: with(scenario.after)?, without })
+        };
+        match std::thread::spawn(look).join() {
+            Ok(model) => model.context("the model"),
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+    }
+}
+
+/// A host on which a scenario is played, over and over.
+pub(crate) struct Stage {
+    // In this order: the daemon ends before its bus.
+    pub(crate) daemon: Option<Daemon>,
+    pub(crate) faults: Faults,
+    pub(crate) store: FdStore,
+    scenario: Scenario,
+    _servers: Vec<Server>,
+    pub(crate) containers: [Container; 2],
+    bystander: Option<Bystander>,
+    pub(crate) lan: Lan,
+    _installation: Installation,
+}
+
+struct Bystander {
+    conversation: Conversation,
+    _container: Container,
+    _servers: Vec<Server>,
+}
+
+impl Stage {
+    pub(crate) fn set(sandbox: &Sandbox, scenario: Scenario) -> Result<Self> {
+        let lan = Lan::join(sandbox)?;
+        let installation = Installation::new(sandbox)?;
+        installation.add_policy("back.toml", GRANT)?;
+        installation.add_network(BACK)?;
+        // With the same key, the same containers have the same addresses.
+        fs::create_dir("/var/lib/rootful-net")?;
+        fs::write("/var/lib/rootful-net/address.key", [7; 32])?;
+        let faults = Faults::new(&installation)?;
+        let store = FdStore::start(&installation)?;
+        let containers = [container_of(ALICE)?, container_of(ALICE)?];
+        let mut servers = Vec::new();
+        if !matches!(scenario.act, Act::Die) {
+            // They keep the namespace.
+            for container in &containers {
+                servers.extend(serve(container, &[80])?);
+            }
+        }
+        let daemon = Some(Daemon::start_from(&store)?);
+        let mut stage = Self {
+            daemon,
+            faults,
+            store,
+            scenario,
+            _servers: servers,
+            containers,
+            bystander: None,
+            lan,
+            _installation: installation,
+        };
+        if scenario.bystander {
+            let container = container_of(BOB)?;
+            let servers = serve(&container, &[80])?;
+            let message = message("other", &["rootful0"], &["7000:7000", "7001:80/tcp,udp"]);
+            let attached = BOB.attach(fd(&container)?.as_fd(), &message)?;
+            attached.map_err(|refusal| anyhow::anyhow!("{refusal:?}"))?;
+            let conversation = Conversation::over(&stage.lan, &container, "192.0.2.1:7000")?;
+            let bystander = Bystander { conversation, _container: container, _servers: servers };
+            stage.bystander = Some(bystander);
+        }
+        stage.settle()?;
+        Ok(stage)
+    }
+
+    pub(crate) fn attach(&self, asked: Asked) -> Result<Result<(), Refusal>> {
+        let mut message = message("web", asked.networks, asked.publish);
+        message.replace = true;
+        let namespace = fd(&self.containers[asked.container])?;
+        Ok(ALICE.attach(namespace.as_fd(), &message)?.map(|_| ()))
+    }
+
+    pub(crate) fn detach(&self) -> Result<Result<(), Refusal>> {
+        Ok(ALICE.detach("web", &DetachOptions::default())?.map(|_| ()))
+    }
+
+    /// Waits until the daemon has done what it does after its answers.
+    pub(crate) fn settle(&self) -> Result<()> {
+        ROOT.on_bus(async |connection| {
+            // It is done in turn.
+            ManagerProxy::new(&connection).await?.show_policy(&Dictionary::new()).await?;
+            Ok(())
+        })
+    }
+
+    /// Has everything be as it is before the change.
+    pub(crate) fn prepare(&mut self) -> Result<()> {
+        if self.bystander.is_none() {
+            // What a first attachment switches on stays so.
+            fs::write("/proc/sys/net/ipv4/ip_forward", "0")?;
+            fs::write("/proc/sys/net/ipv6/conf/all/forwarding", "0")?;
+        }
+        if let Some(asked) = self.scenario.before {
+            self.attach(asked)?.map_err(|refusal| anyhow::anyhow!("before: {refusal:?}"))?;
+        }
+        self.settle()
+    }
+
+    /// Makes the change, as far as the daemon lives. What it answers is `None` where it is not asked, or gone.
+    pub(crate) fn act(&mut self) -> Result<Option<Result<(), Refusal>>> {
+        match self.scenario.act {
+            Act::Attach(asked) => Ok(Some(self.attach(asked)?)),
+            Act::Detach => Ok(Some(self.detach()?)),
+            Act::Die => {
+                let next = container_of(ALICE)?;
+                std::mem::replace(&mut self.containers[0], next).kill()?;
+                Ok(None)
+            }
+            Act::Start(damage) => {
+                self.daemon.take().context("no daemon runs")?.kill()?;
+                damage.iter().try_for_each(|command| run(command).map(|_| ()))?;
+                match Daemon::start_from(&self.store) {
+                    Ok(daemon) => self.daemon = Some(daemon),
+                    Err(error) => ensure!(error.to_string().contains("signal: 9"), "{error:#}"),
+                }
+                Ok(None)
+            }
+        }
+    }
+
+    /// Waits until the change is complete, where nothing went wrong.
+    pub(crate) fn complete(&self) -> Result<()> {
+        if matches!(self.scenario.act, Act::Die) {
+            eventually(DEADLINE, || {
+                let links = Footprint::look()?.links;
+                let own = links.keys().filter(|name| name.starts_with("rn")).count();
+                ensure!(own == usize::from(self.bystander.is_some()), "{links:#?}");
+                Ok(())
+            })?;
+            eventually(PROMISED, || {
+                let records = Footprint::look()?.records.len();
+                ensure!(records == usize::from(self.bystander.is_some()), "{records} records");
+                Ok(())
+            })?;
+        }
+        self.settle()
+    }
+
+    /// The places that the change passes, without those where the daemon only looks.
+    pub(crate) fn places(&mut self) -> Result<Vec<Place>> {
+        let scope = match self.scenario.act {
+            Act::Attach(_) => "attach/",
+            Act::Detach => "detach/",
+            Act::Die => "release/",
+            Act::Start(_) => "start/",
+        };
+        self.prepare()?;
+        let mut traced = Vec::new();
+        let faults = self.faults;
+        let trace = faults.trace(|| {
+            if let Some(Err(refusal)) = self.act()? {
+                bail!("refused: {refusal:?}");
+            }
+            self.complete()
+        });
+        for place in trace? {
+            if place.name.starts_with(scope) {
+                traced.push(place);
+            }
+        }
+        self.remove()?;
+        let mut seen = BTreeSet::new();
+        for place in &traced {
+            ensure!(seen.insert(&place.name), "{} is passed twice", place.name);
+        }
+        ensure!(!traced.is_empty(), "nothing is traced");
+        Ok(traced)
+    }
+
+    /// Starts the daemon again after it was killed.
+    pub(crate) fn start_again(&mut self) -> Result<()> {
+        if let Some(daemon) = self.daemon.take() {
+            daemon.wait_within(DEADLINE)?;
+        }
+        if !self.scenario.keeps_descriptors {
+            self.store.clear();
+        }
+        self.daemon = Some(Daemon::start_from(&self.store)?);
+        Ok(())
+    }
+
+    /// Detaches the subject.
+    pub(crate) fn remove(&self) -> Result<()> {
+        self.detach()?.map_err(|refusal| anyhow::anyhow!("at last: {refusal:?}"))?;
+        self.settle()
+    }
+
+    /// Fails unless the connection that the bystander has goes on, and it gets new ones.
+    pub(crate) fn ensure_bystander_is_well(&mut self) -> Result<()> {
+        let Some(bystander) = &mut self.bystander else { return Ok(()) };
+        bystander.conversation.go_on()?;
+        self.lan.run(|| ask_tcp("192.0.2.1:7001".parse()?).map(|_| ()))
+    }
+
+    /// As [`Self::ensure_bystander_is_well`], for the connection only.
+    pub(crate) fn ensure_connection_goes_on(&mut self) -> Result<()> {
+        match &mut self.bystander {
+            Some(bystander) => bystander.conversation.go_on(),
+            None => Ok(()),
+        }
+    }
+
+    /// Fails unless the subject answers as it is attached.
+    pub(crate) fn ensure_reachable(&self, asked: Option<Asked>) -> Result<()> {
+        match asked {
+            Some(asked) if !matches!(self.scenario.act, Act::Die) => {
+                self.lan.run(|| ask_tcp(format!("192.0.2.1:{}", asked.port).parse()?).map(|_| ()))
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// Fails unless the daemon itself finds nothing to repair.
+    pub(crate) fn ensure_nothing_to_repair(&self) -> Result<()> {
+        let done = ROOT.on_bus(async |connection| {
+            Ok(ManagerProxy::new(&connection).await?.repair(&Dictionary::new()).await?)
+        })?;
+        ensure!(done.is_empty(), "there was something to repair: {done:#?}");
+        Ok(())
+    }
+
+    /// What is there now.
+    pub(crate) fn picture(&self) -> Result<Picture> {
+        let mut parts = BTreeMap::new();
+        let footprint = Footprint::look()?;
+        parts.insert("the ruleset".to_owned(), footprint.ruleset);
+        links(&mut parts)?;
+        stations(&mut parts)?;
+        for (name, content) in footprint.records {
+            let record = format!("/run/rootful-net/attachments/{name}");
+            // A temporary file has a name of its own.
+            let content = sealed::read(&record).unwrap_or(content);
+            parts.insert(record, without_namespaces(&content));
+        }
+        for directory in ["/run/rootful-net", "/var/lib/rootful-net"] {
+            files(Path::new(directory), &mut parts)?;
+        }
+        for port in [8080, 8081, 9090, 9091] {
+            let tcp = TcpListener::bind(("0.0.0.0", port)).is_ok();
+            let udp = UdpSocket::bind(("0.0.0.0", port)).is_ok();
+            parts.insert(format!("port {port}"), format!("free: tcp {tcp}, udp {udp}"));
+        }
+        for (number, container) in self.containers.iter().enumerate() {
+            let shown = container.run(|| run("ip -brief address show"))?;
+            let lines = shown.lines().filter(|line| !line.starts_with("lo "));
+            // What is behind the @ is an index.
+            let lines = lines.map(|line| {
+                let words = line.split_whitespace();
+                words.map(|word| word.split('@').next().unwrap_or(word)).collect::<Vec<_>>()
+            });
+            parts.insert(format!("container {number}"), format!("{:?}", lines.collect::<Vec<_>>()));
+        }
+        let attachments =
+            ROOT.on_bus(async |connection| Ok(objects::attachments(&connection).await?))?;
+        for (path, properties) in attachments {
+            parts.insert(path.to_string(), serde_json::to_string(&properties)?);
+        }
+        let mut leases = BTreeSet::new();
+        if !footprint.leases.is_empty() {
+            let mut all: Vec<Value> = serde_json::from_str(&footprint.leases)?;
+            for lease in &mut all {
+                let lease = lease.as_object_mut().context("a lease")?;
+                lease.remove("used");
+                leases.insert(serde_json::to_string(lease)?);
+            }
+        }
+        Ok(Picture { parts, leases })
+    }
+}
+
+fn links(parts: &mut BTreeMap<String, String>) -> Result<()> {
+    let shown = run_json("ip -details -json address show")?;
+    let links = shown.as_array().context("a list")?;
+    for link in links {
+        let name = link["ifname"].as_str().context("a name")?;
+        if name == "lo" || name == Lan::HOST_LINK {
+            continue;
+        }
+        let text = |value: &Value| value.to_string();
+        let kind = &link["linkinfo"]["info_kind"];
+        let mut facts = vec![text(kind)];
+        facts
+            .extend(["ifalias", "master", "mtu", "group", "operstate"].map(|key| text(&link[key])));
+        if kind == "bridge" {
+            facts.push(text(&link["address"]));
+        }
+        let flags = &link["linkinfo"]["info_slave_data"];
+        let keys = ["learning", "flood", "locked", "isolated", "hairpin", "group_fwd_mask"];
+        facts.extend(keys.map(|key| text(&flags[key])));
+        let addresses = link["addr_info"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let mut addresses: Vec<_> = addresses
+            .iter()
+            .map(|address| format!("{}/{}", address["local"], address["prefixlen"]))
+            .collect();
+        addresses.sort();
+        facts.extend(addresses);
+        parts.insert(format!("link {name}"), facts.join(" "));
+    }
+    Ok(())
+}
+
+fn stations(parts: &mut BTreeMap<String, String>) -> Result<()> {
+    let shown = run_json("bridge -json fdb show")?;
+    for entry in shown.as_array().context("a list")? {
+        let (link, mac) = (entry["ifname"].as_str(), entry["mac"].as_str());
+        let (link, mac) = (link.context("a link")?, mac.context("an address")?);
+        if entry["state"] == "static" && link.starts_with("rn") {
+            parts.insert(format!("station {mac}"), link.to_owned());
+        }
+    }
+    Ok(())
+}
+
+/// Names of files; of what is in them, records and leases are looked at.
+fn files(directory: &Path, parts: &mut BTreeMap<String, String>) -> Result<()> {
+    for entry in fs::read_dir(directory)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            files(&path, parts)?;
+        } else if !path.ends_with("leases.json") && !path.ends_with("ruleset") {
+            parts.entry(path.display().to_string()).or_default();
+        }
+    }
+    Ok(())
+}
+
+/// A record without what tells namespaces apart.
+fn without_namespaces(content: &str) -> String {
+    fn strip(value: &mut Value) {
+        match value {
+            Value::Object(fields) => {
+                fields.remove("namespace");
+                fields.values_mut().for_each(strip);
+            }
+            Value::Array(items) => items.iter_mut().for_each(strip),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+        }
+    }
+    match serde_json::from_str::<Value>(content) {
+        Ok(mut record) => {
+            strip(&mut record);
+            record.to_string()
+        }
+        Err(_) => content.to_owned(),
+    }
+}
+
+/// Fails unless a generated part of docs/reliability.md, between two comments with its title, is `text`. With
+/// `UPDATE_EXPECT` set it is written instead.
+pub(crate) fn ensure_documented(title: &str, text: &str) -> Result<()> {
+    static FILE: std::sync::Mutex<()> = std::sync::Mutex::new(());
+    let _one_at_a_time = FILE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let path = source_dir().join("docs/reliability.md");
+    let content = fs::read_to_string(&path)?;
+    let (begin, end) = (format!("<!-- begin: {title} -->\n"), format!("<!-- end: {title} -->"));
+    let (head, rest) = content.split_once(&begin).with_context(|| format!("no {begin}"))?;
+    let (written, tail) = rest.split_once(&end).with_context(|| format!("no {end}"))?;
+    if written == text {
+        return Ok(());
+    }
+    ensure!(
+        std::env::var_os("UPDATE_EXPECT").is_some(),
+        "docs/reliability.md says of \"{title}\":\n{written}\nand it is:\n{text}\n\
+         UPDATE_EXPECT=1 writes it"
+    );
+    Ok(fs::write(&path, [head, &begin, text, &end, tail].concat())?)
+}
+
+/// A table of places and what comes of them: a row a scope and outcome.
+pub(crate) fn table(rows: &[(String, String)]) -> String {
+    let mut table: Vec<(String, Vec<String>, String)> = Vec::new();
+    for (place, outcome) in rows {
+        let (_, place) = place.split_once('/').unwrap_or(("", place));
+        let (scope, point) = place.rsplit_once('/').unwrap_or(("", place));
+        match table.last_mut() {
+            Some((last, points, same)) if last == scope && same == outcome => {
+                points.push(point.to_owned());
+            }
+            Some(_) | None => {
+                table.push((scope.to_owned(), vec![point.to_owned()], outcome.clone()));
+            }
+        }
+    }
+    let mut text = "\n| step | killed at | outcome |\n| --- | --- | --- |\n".to_owned();
+    for (scope, points, outcome) in table {
+        let scope = scope.replace('/', ", ");
+        text.push_str(&format!("| {scope} | {} | {outcome} |\n", points.join(", ")));
+    }
+    text.push('\n');
+    text
+}
