@@ -344,7 +344,9 @@ fn hanging_user_database(sandbox: &Sandbox) -> Result<()> {
     let others = refusals.iter().find(|error| !error.to_string().contains("user database"));
     ensure!(others.is_none(), "{others:?}");
     ensure!(root_took < Duration::from_secs(2), "root waits {root_took:?}");
-    run("mv /etc/passwd /etc/fifo && mv /etc/passwd.whole /etc/passwd && timeout 5 sh -c ': >/etc/fifo'")?;
+    run(
+        "mv /etc/passwd /etc/fifo && mv /etc/passwd.whole /etc/passwd && timeout 5 sh -c ': >/etc/fifo'",
+    )?;
     eventually(DEADLINE, || ensure_well(&system))
 }
 

@@ -303,16 +303,6 @@ fn connection() -> Result<(TcpStream, TcpStream)> {
     Ok((client, listener.accept()?.0))
 }
 
-/// Reserves what is free of the ports; fails unless it is said that this one is not.
-fn ensure_left(kernel: &mut Kernel, ports: &[Reservation], in_use: Reservation) -> Result<()> {
-    let outcome = kernel.apply(&Step::ReservePorts(ports.to_vec()), None);
-    ensure!(
-        matches!(&outcome, Err(KernelError::PortInUse { port, .. }) if *port == in_use),
-        "{outcome:?}"
-    );
-    Ok(())
-}
-
 fn connection_from_the_port(_: &Sandbox) -> Result<()> {
     give_addresses()?;
     let (client, server) = connection()?;

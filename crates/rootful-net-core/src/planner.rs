@@ -16,6 +16,7 @@ pub use detach::{detach, detach_query, forget_flows};
 pub use error::PlanError;
 pub use reconcile::{
     Scope, is_forwarding, is_link_intact, link_query, reconcile, reconcile_query, restore,
+    unfinished_alias,
 };
 
 use crate::attachment::{Attachment, AttachmentId};

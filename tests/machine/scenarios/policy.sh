@@ -107,7 +107,9 @@ ask
 host 'sed -i s/alice/nobody/ /etc/rootful-net/policy.d/60-guarded.toml && systemctl reload rootful-netd.service'
 host 'touch /run/polkit-may-answer'
 wait "$asking" && code=0 || code=$?
-check 'polkit cannot consent to what is not granted any more' test "$code" = 3
+check 'polkit cannot consent to what is not granted any more' test "$code" = 6
+as alice 'rootful-net setup web --network guarded -p 80:80'
+expect_fail 3
 host 'sed -i s/nobody/alice/ /etc/rootful-net/policy.d/60-guarded.toml && systemctl reload rootful-netd.service'
 host 'rm /etc/polkit-1/rules.d/05-slow.rules'
 assert_nothing_left

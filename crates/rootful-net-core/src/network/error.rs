@@ -130,7 +130,9 @@ pub enum NetworkProblem {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SubnetError {
     /// The text is no prefix.
-    #[error("subnet {found} is malformed (accepted: ADDRESS/LENGTH without leading zeros, as in \"10.89.0.0/24\")")]
+    #[error(
+        "subnet {found} is malformed (accepted: ADDRESS/LENGTH without leading zeros, as in \"10.89.0.0/24\")"
+    )]
     Malformed {
         /// The text, quoted.
         found: String,

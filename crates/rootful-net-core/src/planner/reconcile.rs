@@ -182,11 +182,7 @@ fn bridge_steps(world: World<'_>, observed: &Observed, network: &Network) -> Vec
 
 /// The steps that switch forwarding on where it is off. Links of ours go on taking no router advertisements: they would
 /// be a container's.
-fn forwarding_steps(
-    observed: &Observed,
-    networks: &[&Network],
-    live: &[&Attachment],
-) -> Vec<Step> {
+fn forwarding_steps(observed: &Observed, networks: &[&Network], live: &[&Attachment]) -> Vec<Step> {
     let interfaces = live.iter().flat_map(|attachment| attachment.interfaces());
     let links = interfaces.flat_map(|port| [&port.veth.host_link, &port.veth.bridge]);
     let own: BTreeSet<_> = links.map(|link| Sysctl::ipv6_link(link, "accept_ra")).collect();

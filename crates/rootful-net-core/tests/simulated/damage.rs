@@ -87,7 +87,11 @@ impl Damage {
 
     /// Does it to the first, second, … thing that it can be done to. Answers with the links that it concerns, `None`
     /// where there is no such thing.
-    pub(crate) fn inflict(self, host: &mut SimulatedHost, place: usize) -> Option<BTreeSet<String>> {
+    pub(crate) fn inflict(
+        self,
+        host: &mut SimulatedHost,
+        place: usize,
+    ) -> Option<BTreeSet<String>> {
         let nothing = Some(BTreeSet::new());
         match self {
             Self::RulesetFlushed => {
@@ -127,7 +131,8 @@ impl Damage {
                 nothing
             }
             Self::ElementChanged => {
-                let element = own_elements(host).filter(|element| !element.data.is_empty()).nth(place)?;
+                let element =
+                    own_elements(host).filter(|element| !element.data.is_empty()).nth(place)?;
                 let changed = |value: &Value| match value {
                     Value::Port(_) => Value::Port(Port::new(9).unwrap()),
                     Value::ConnectionLimit(_) => Value::ConnectionLimit(1),

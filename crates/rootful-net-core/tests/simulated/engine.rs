@@ -159,24 +159,49 @@ pub(crate) struct Client {
 /// An operation of the engine: one that nothing interrupts, and that may bring on others.
 #[derive(Clone, Debug)]
 pub(crate) enum Operation {
-    Decide { client: usize, again: bool },
-    DecideAgain { client: usize },
+    Decide {
+        client: usize,
+        again: bool,
+    },
+    DecideAgain {
+        client: usize,
+    },
     Write(Record),
     Forget(AttachmentId),
     Keep(AttachmentId, NamespaceId),
     LetGo,
     /// Steps that are taken back when one fails.
-    CarryOut { steps: Steps, next: usize, within: Option<NamespaceId>, then: Rc<Then> },
+    CarryOut {
+        steps: Steps,
+        next: usize,
+        within: Option<NamespaceId>,
+        then: Rc<Then>,
+    },
     /// Steps that do not depend on each other.
-    ApplyEach { steps: Steps, next: usize, within: Option<NamespaceId> },
+    ApplyEach {
+        steps: Steps,
+        next: usize,
+        within: Option<NamespaceId>,
+    },
     Enter(Known),
     Strike(AttachmentId),
-    Answer { client: usize, is_done: bool },
-    LookAfter { round: u8 },
+    Answer {
+        client: usize,
+        is_done: bool,
+    },
+    LookAfter {
+        round: u8,
+    },
     ReleaseDead(AttachmentId),
-    Release { id: AttachmentId, client: Option<usize> },
+    Release {
+        id: AttachmentId,
+        client: Option<usize>,
+    },
     Resume,
-    GoBack { attachment: Known, previous: Known },
+    GoBack {
+        attachment: Known,
+        previous: Known,
+    },
     ForgetDropped,
 }
 
@@ -241,7 +266,10 @@ impl State {
     }
 
     /// Has the engine do these in order, before what it is to do already.
-    pub(crate) fn push(&mut self, operations: impl IntoIterator<Item = Operation, IntoIter: DoubleEndedIterator>) {
+    pub(crate) fn push(
+        &mut self,
+        operations: impl IntoIterator<Item = Operation, IntoIter: DoubleEndedIterator>,
+    ) {
         self.work.extend(operations.into_iter().rev());
     }
 
@@ -429,7 +457,8 @@ impl Engine {
             let failed = let_go.into_iter().chain([undone]).chain(after_failure).collect();
             let then = self.then(done, failed);
             let carry_out = Operation::CarryOut { steps, next, within, then };
-            return state.push([pending].into_iter().chain(keep).chain([carry_out]).collect::<Vec<_>>());
+            return state
+                .push([pending].into_iter().chain(keep).chain([carry_out]).collect::<Vec<_>>());
         }
         let done = entered.into_iter().chain(let_go.clone()).chain(answered).collect();
         let failed = [undone].into_iter().chain(let_go).chain(after_failure).collect();
@@ -531,7 +560,8 @@ impl Engine {
             }),
         });
         let records: Vec<_> = records.collect();
-        let behind = [Operation::LetGo, Operation::LookAfter { round: 0 }, Operation::ForgetDropped];
+        let behind =
+            [Operation::LetGo, Operation::LookAfter { round: 0 }, Operation::ForgetDropped];
         state.push(records.into_iter().chain(behind).collect::<Vec<_>>());
     }
 
@@ -587,7 +617,8 @@ pub(crate) fn is_whole(host: &SimulatedHost, attachment: &Attachment) -> bool {
         let veth = &interface.veth;
         let link = host.links.get(veth.host_link.as_str());
         let end = inside.and_then(|inside| inside.get(veth.container_link.as_str()));
-        link.zip(end).is_some_and(|(link, end)| link.index == end.peer && end.mac == interface.mac())
+        link.zip(end)
+            .is_some_and(|(link, end)| link.index == end.peer && end.mac == interface.mac())
     })
 }
 

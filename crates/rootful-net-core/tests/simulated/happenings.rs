@@ -8,7 +8,9 @@ use rootful_net_core::attachment::Attachment;
 use rootful_net_core::ledger::{Leases, Ledger};
 use rootful_net_core::plan::Step;
 
-use crate::engine::{Call, Client, Engine, Event, Host, Operation, Phase, Promise, State, is_whole};
+use crate::engine::{
+    Call, Client, Engine, Event, Host, Operation, Phase, Promise, State, is_whole,
+};
 use crate::explore::Model;
 use crate::machine::Machine;
 use crate::picture::{Picture, unguarded};
@@ -85,7 +87,12 @@ impl Model for Engine {
 
 type Happenings = Vec<(String, State)>;
 
-fn happens(happenings: &mut Happenings, state: &State, label: String, change: impl FnOnce(&mut State)) {
+fn happens(
+    happenings: &mut Happenings,
+    state: &State,
+    label: String,
+    change: impl FnOnce(&mut State),
+) {
     let mut next = state.clone();
     change(&mut next);
     happenings.push((label, next));
@@ -187,7 +194,9 @@ impl Engine {
     }
 
     fn by_kernel(&self, state: &State, happenings: &mut Happenings) {
-        if state.is_idle() && let Some(event) = state.events.front() {
+        if state.is_idle()
+            && let Some(event) = state.events.front()
+        {
             happens(happenings, state, format!("{event:?} is delivered"), |next| {
                 next.events.pop_front();
                 self.notice(next, event.clone());
@@ -206,9 +215,9 @@ impl Engine {
             }
         }
         let steps = match state.work.last() {
-            Some(Operation::CarryOut { steps, next, .. } | Operation::ApplyEach { steps, next, .. }) => {
-                steps.get(*next)
-            }
+            Some(
+                Operation::CarryOut { steps, next, .. } | Operation::ApplyEach { steps, next, .. },
+            ) => steps.get(*next),
             _ => None,
         };
         if let Some(step) = steps.filter(|_| state.left.refusals > 0) {
@@ -235,14 +244,20 @@ impl Engine {
     }
 
     fn always(&self, state: &State) -> Option<String> {
-        if !state.rules_refused && let Some(link) = unguarded(self.host(state)) {
+        if !state.rules_refused
+            && let Some(link) = unguarded(self.host(state))
+        {
             return Some(format!("{link} is up and not guarded"));
         }
         let attachments: Vec<&Attachment> = state.ledger.attachments().collect();
         for (position, one) in attachments.iter().enumerate() {
             for other in &attachments[position + 1..] {
                 if have_in_common(one, other) {
-                    return Some(format!("{} and {} have one address or port", one.name(), other.name()));
+                    return Some(format!(
+                        "{} and {} have one address or port",
+                        one.name(),
+                        other.name()
+                    ));
                 }
             }
         }
@@ -296,7 +311,8 @@ impl Engine {
             Picture::of(&Machine { ledger, ..machine }.fresh().host)
         });
         let differences = Picture::of(host).differences(fresh);
-        (!differences.is_empty()).then(|| format!("the host is not what it is to be:\n{differences}"))
+        (!differences.is_empty())
+            .then(|| format!("the host is not what it is to be:\n{differences}"))
     }
 }
 

@@ -147,13 +147,12 @@ impl SimulatedHost {
     pub(crate) fn observe(&self, query: &Query, namespace: Option<NamespaceId>) -> Observed {
         let is_asked_for = |link: &Link| {
             let is_own = link.name.starts_with("rn") || link.kind == LinkKind::Bridge;
-            query.own_links && is_own
-                || query.links.iter().any(|name| name.as_str() == link.name)
+            query.own_links && is_own || query.links.iter().any(|name| name.as_str() == link.name)
         };
         let links = self.links.iter().filter(|(_, link)| is_asked_for(link));
         let addresses = self.addresses.iter();
-        let addresses =
-            addresses.filter(|(name, _)| query.addresses.iter().any(|asked| asked.as_str() == *name));
+        let addresses = addresses
+            .filter(|(name, _)| query.addresses.iter().any(|asked| asked.as_str() == *name));
         let ours = |name: &TableName| [TableName::INET, TableName::BRIDGE].contains(name);
         let tables = self.tables.iter().filter(|(name, _)| ours(name));
         let accepting = self.links.keys().filter_map(|name| name.parse().ok());
@@ -161,10 +160,7 @@ impl SimulatedHost {
         Observed {
             links: links.map(|(name, link)| (name.clone(), link.clone())).collect(),
             tables: when(query.tables, tables.clone().map(|(name, _)| *name)),
-            ruleset: when(
-                query.ruleset,
-                tables.map(|(name, contents)| (*name, contents.clone())),
-            ),
+            ruleset: when(query.ruleset, tables.map(|(name, contents)| (*name, contents.clone()))),
             addresses: addresses
                 .map(|(name, addresses)| (name.clone(), addresses.iter().copied().collect()))
                 .collect(),
@@ -204,7 +200,12 @@ impl SimulatedHost {
     }
 
     /// Adds a link with the kernel parameters that every link has.
-    pub(crate) fn add_link(&mut self, name: &str, kind: LinkKind, alias: Option<&str>) -> &mut Link {
+    pub(crate) fn add_link(
+        &mut self,
+        name: &str,
+        kind: LinkKind,
+        alias: Option<&str>,
+    ) -> &mut Link {
         let taken: BTreeSet<u32> = self.links.values().map(|link| link.index).collect();
         let index = (2..).find(|index| !taken.contains(index)).expect("the numbers do not end");
         let interface: InterfaceName = name.parse().unwrap();

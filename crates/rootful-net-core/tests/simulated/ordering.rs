@@ -85,7 +85,10 @@ fn holds(name: &str, engine: &Engine) {
     let started = std::time::Instant::now();
     match explore(engine) {
         Ok(Explored { states, quiescent }) => {
-            println!("{name}: {states} states, {quiescent} of them quiescent {:?}", started.elapsed());
+            println!(
+                "{name}: {states} states, {quiescent} of them quiescent {:?}",
+                started.elapsed()
+            );
             assert!(quiescent > 1, "nothing ever comes to an end");
         }
         Err(violation) => panic!("{name}:\n{violation}"),

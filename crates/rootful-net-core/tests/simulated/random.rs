@@ -29,18 +29,36 @@ const PORTS: [&[&str]; 5] = [
 
 #[derive(Clone, Debug)]
 enum Event {
-    Attach { holder: usize, run: u64, networks: usize, ports: usize, replace: bool },
-    Detach { holder: usize },
+    Attach {
+        holder: usize,
+        run: u64,
+        networks: usize,
+        ports: usize,
+        replace: bool,
+    },
+    Detach {
+        holder: usize,
+    },
     /// The container's namespace ends.
-    Die { holder: usize, run: u64 },
-    Damage { damage: Damage, place: usize },
+    Die {
+        holder: usize,
+        run: u64,
+    },
+    Damage {
+        damage: Damage,
+        place: usize,
+    },
     Reconcile,
 }
 
 fn events() -> impl Strategy<Value = Vec<Event>> {
     let attach = (0..4_usize, 0..2_u64, 0..NETWORKS.len(), 0..PORTS.len(), any::<bool>());
-    let attach = attach.prop_map(|(holder, run, networks, ports, replace)| {
-        Event::Attach { holder, run, networks, ports, replace }
+    let attach = attach.prop_map(|(holder, run, networks, ports, replace)| Event::Attach {
+        holder,
+        run,
+        networks,
+        ports,
+        replace,
     });
     let damage = (prop::sample::select(Damage::ALL.to_vec()), 0..6_usize);
     let event = prop_oneof![
@@ -115,9 +133,8 @@ fn any_history_is_reconciled_in_two_rounds() {
     if config.rng_seed == RngSeed::Random {
         config.rng_seed = RngSeed::Fixed(1);
     }
-    let result = TestRunner::new(config).run(&events(), |events| {
-        comes_to_what_the_ledger_asks_for(&events)
-    });
+    let result =
+        TestRunner::new(config).run(&events(), |events| comes_to_what_the_ledger_asks_for(&events));
     if let Err(error) = result {
         panic!("{error}");
     }

@@ -102,7 +102,11 @@ fn every_single_damage_is_repaired_and_nothing_else_is_touched() {
             assert!(change.released.is_empty(), "{when}");
             assert_nothing_to_do(&machine, &when);
             assert_as_fresh(&machine, &when);
-            assert_eq!(Picture::of_others(&machine.host), Picture::of_others(&intact.host), "{when}");
+            assert_eq!(
+                Picture::of_others(&machine.host),
+                Picture::of_others(&intact.host),
+                "{when}"
+            );
             places += 1;
         }
         assert!(places > 0, "{damage:?} is not to be had on this host");
@@ -274,7 +278,8 @@ fn a_reservation_that_is_in_the_way_of_another_is_given_back_first() {
 /// At every step of a repair, and whichever step is refused.
 #[test]
 fn no_port_is_up_without_its_guard_while_a_repair_goes_on() {
-    let damaged = [Damage::PortDown, Damage::PortUnplugged, Damage::BridgeGone, Damage::StationMissing];
+    let damaged =
+        [Damage::PortDown, Damage::PortUnplugged, Damage::BridgeGone, Damage::StationMissing];
     for damage in damaged {
         let mut machine = inhabited();
         damage.inflict(&mut machine.host, 0);
@@ -379,5 +384,7 @@ fn ports_are_reserved_again_behind_a_restart() {
 #[test]
 fn no_attachment_can_be_called_stray() {
     let element = ruleset::port_element(&"rn0123456789".parse().unwrap(), "stray".to_owned());
-    assert!(element.comment.unwrap().parse::<rootful_net_core::attachment::AttachmentId>().is_err());
+    assert!(
+        element.comment.unwrap().parse::<rootful_net_core::attachment::AttachmentId>().is_err()
+    );
 }

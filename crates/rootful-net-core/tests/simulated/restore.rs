@@ -104,7 +104,8 @@ fn links_that_stay_are_not_touched() {
             if !interfaces.any(|interface| interface.is_same_link(kept)) {
                 continue;
             }
-            let named = restore.iter().find(|step| step.to_string().contains(kept.veth.host_link.as_str()));
+            let named =
+                restore.iter().find(|step| step.to_string().contains(kept.veth.host_link.as_str()));
             assert_eq!(named, None, "{name}");
         }
     }
