@@ -5,6 +5,7 @@ mod abuse_policy;
 mod attaching;
 mod bridged;
 mod bridges;
+mod concurrency;
 mod conntrack;
 mod contents;
 mod crash_points;
@@ -20,6 +21,7 @@ mod daemon_persistence;
 mod daemon_requests;
 mod daemon_traffic;
 mod events;
+mod failing_steps;
 mod failures;
 mod forwarding;
 mod guard_frames;
@@ -30,6 +32,7 @@ mod links;
 mod listeners;
 mod namespace;
 mod observe;
+mod random;
 mod reservations;
 mod ruleset;
 mod stage;
@@ -42,6 +45,7 @@ fn main() -> ExitCode {
         abuse_limits::TESTS,
         abuse_policy::TESTS,
         bridges::TESTS,
+        concurrency::TESTS,
         conntrack::TESTS,
         contents::TESTS,
         crash_points::TESTS,
@@ -56,6 +60,7 @@ fn main() -> ExitCode {
         daemon_requests::TESTS,
         daemon_traffic::TESTS,
         events::TESTS,
+        failing_steps::TESTS,
         failures::TESTS,
         forwarding::TESTS,
         &guard_frames::tests(),
@@ -65,6 +70,7 @@ fn main() -> ExitCode {
         listeners::TESTS,
         namespace::TESTS,
         observe::TESTS,
+        random::TESTS,
         reservations::TESTS,
         ruleset::TESTS,
         stopping::TESTS,

@@ -15,7 +15,7 @@ use rootful_net_tests::container::Container;
 use rootful_net_tests::daemon::Daemon;
 use rootful_net_tests::deadline::eventually;
 use rootful_net_tests::fault::{Faults, Place};
-use rootful_net_tests::fd_store::FdStore;
+use rootful_net_tests::fd_store::{FdStore, Keeps};
 use rootful_net_tests::footprint::Footprint;
 use rootful_net_tests::installation::{Installation, source_dir};
 use rootful_net_tests::lan::Lan;
@@ -74,8 +74,8 @@ pub(crate) struct Scenario {
     pub(crate) before: Option<Asked>,
     pub(crate) act: Act,
     pub(crate) after: Option<Asked>,
-    /// Whether the service manager keeps descriptors.
-    pub(crate) keeps_descriptors: bool,
+    /// What the service manager keeps.
+    pub(crate) store: Keeps,
     /// Whether the subject may be released where it cannot be given back what it had.
     pub(crate) may_release: bool,
 }
@@ -89,7 +89,7 @@ const DUAL: Asked = Asked {
 const OTHER_PORTS: Asked = Asked { publish: &["9090:80/tcp", "8081:80/udp"], port: 9090, ..DUAL };
 const OTHER_NETWORK: Asked =
     Asked { networks: &["back"], publish: &["8080:80/tcp", "9091:80/udp"], ..DUAL };
-const OTHER_ADDRESS: Asked = Asked { networks: &["rootful0:mac=02:00:00:00:00:09"], ..DUAL };
+const OTHER_ADDRESS: Asked = Asked { networks: &["rootful0:ip=10.87.9.9"], ..DUAL };
 const RESTARTED: Asked = Asked { container: 1, ..DUAL };
 
 const ATTACH: Scenario = Scenario {
@@ -98,7 +98,7 @@ const ATTACH: Scenario = Scenario {
     before: None,
     act: Act::Attach(DUAL),
     after: Some(DUAL),
-    keeps_descriptors: true,
+    store: Keeps::Descriptors,
     may_release: false,
 };
 const DETACH: Scenario = Scenario {
@@ -129,14 +129,14 @@ pub(crate) const REPLACE_NETWORK: Scenario = Scenario {
     ..REPLACE
 };
 pub(crate) const REPLACE_ADDRESS: Scenario = Scenario {
-    title: "replace, another MAC address",
+    title: "replace, another address",
     act: Act::Attach(OTHER_ADDRESS),
     after: Some(OTHER_ADDRESS),
     ..REPLACE
 };
 pub(crate) const REPLACE_UNKEPT: Scenario = Scenario {
     title: "replace, another network, without a descriptor store",
-    keeps_descriptors: false,
+    store: Keeps::Nothing,
     may_release: true,
     ..REPLACE_NETWORK
 };
@@ -243,7 +243,7 @@ impl Stage {
         fs::create_dir("/var/lib/rootful-net")?;
         fs::write("/var/lib/rootful-net/address.key", [7; 32])?;
         let faults = Faults::new(&installation)?;
-        let store = FdStore::start(&installation)?;
+        let store = FdStore::start(&installation, scenario.store)?;
         let containers = [container_of(ALICE)?, container_of(ALICE)?];
         let mut servers = Vec::new();
         if !matches!(scenario.act, Act::Die) {
@@ -304,6 +304,9 @@ impl Stage {
             // What a first attachment switches on stays so.
             fs::write("/proc/sys/net/ipv4/ip_forward", "0")?;
             fs::write("/proc/sys/net/ipv6/conf/all/forwarding", "0")?;
+            for link in ["all", "default", "lo", Lan::HOST_LINK] {
+                fs::write(format!("/proc/sys/net/ipv6/conf/{link}/accept_ra"), "1")?;
+            }
         }
         if let Some(asked) = self.scenario.before {
             self.attach(asked)?.map_err(|refusal| anyhow::anyhow!("before: {refusal:?}"))?;
@@ -335,13 +338,8 @@ impl Stage {
 
     /// Waits until the change is complete, where nothing went wrong.
     pub(crate) fn complete(&self) -> Result<()> {
+        self.wait_for_the_end_of_links()?;
         if matches!(self.scenario.act, Act::Die) {
-            eventually(DEADLINE, || {
-                let links = Footprint::look()?.links;
-                let own = links.keys().filter(|name| name.starts_with("rn")).count();
-                ensure!(own == usize::from(self.bystander.is_some()), "{links:#?}");
-                Ok(())
-            })?;
             eventually(PROMISED, || {
                 let records = Footprint::look()?.records.len();
                 ensure!(records == usize::from(self.bystander.is_some()), "{records} records");
@@ -349,6 +347,33 @@ impl Stage {
             })?;
         }
         self.settle()
+    }
+
+    /// Waits until the kernel has removed the links of a container that has ended; how long it takes is its own affair.
+    pub(crate) fn wait_for_the_end_of_links(&self) -> Result<()> {
+        match self.scenario.act {
+            Act::Attach(_) | Act::Detach | Act::Start(_) => Ok(()),
+            Act::Die => eventually(DEADLINE, || {
+                let links = Footprint::look()?.links;
+                let own = links.keys().filter(|name| name.starts_with("rn")).count();
+                ensure!(own == usize::from(self.bystander.is_some()), "{links:#?}");
+                Ok(())
+            }),
+        }
+    }
+
+    /// Asks for the same change again; where it was done already that changes nothing.
+    pub(crate) fn again(&mut self, model: &Model) -> Result<()> {
+        let answer = match self.scenario.act {
+            Act::Attach(asked) => self.attach(asked)?,
+            Act::Detach => self.detach()?,
+            Act::Die | Act::Start(_) => return Ok(()),
+        };
+        ensure!(answer.is_ok(), "{answer:?}");
+        self.settle()?;
+        eventually(PROMISED, || self.picture()?.ensure_same(&model.after))?;
+        self.ensure_bystander_is_well()?;
+        self.ensure_reachable(self.scenario.after)
     }
 
     /// The places that the change passes, without those where the daemon only looks.
@@ -359,8 +384,23 @@ impl Stage {
             Act::Die => "release/",
             Act::Start(_) => "start/",
         };
+        // The end of a container may be noticed when something else is looked after.
+        let act = self.scenario.act;
+        let within = move |place: Place| {
+            let start = match act {
+                Act::Die => place.name.find(scope),
+                Act::Attach(_) | Act::Detach | Act::Start(_) => {
+                    place.name.starts_with(scope).then_some(0)
+                }
+            };
+            start.map(|start| Place { name: place.name[start..].to_owned(), ..place })
+        };
+        // Some things are written the first time only.
         self.prepare()?;
-        let mut traced = Vec::new();
+        self.act()?;
+        self.complete()?;
+        self.remove()?;
+        self.prepare()?;
         let faults = self.faults;
         let trace = faults.trace(|| {
             if let Some(Err(refusal)) = self.act()? {
@@ -368,12 +408,8 @@ impl Stage {
             }
             self.complete()
         });
-        for place in trace? {
-            if place.name.starts_with(scope) {
-                traced.push(place);
-            }
-        }
         self.remove()?;
+        let traced: Vec<_> = trace?.into_iter().filter_map(within).collect();
         let mut seen = BTreeSet::new();
         for place in &traced {
             ensure!(seen.insert(&place.name), "{} is passed twice", place.name);
@@ -386,9 +422,6 @@ impl Stage {
     pub(crate) fn start_again(&mut self) -> Result<()> {
         if let Some(daemon) = self.daemon.take() {
             daemon.wait_within(DEADLINE)?;
-        }
-        if !self.scenario.keeps_descriptors {
-            self.store.clear();
         }
         self.daemon = Some(Daemon::start_from(&self.store)?);
         Ok(())
@@ -427,10 +460,12 @@ impl Stage {
 
     /// Fails unless the daemon itself finds nothing to repair.
     pub(crate) fn ensure_nothing_to_repair(&self) -> Result<()> {
-        let done = ROOT.on_bus(async |connection| {
-            Ok(ManagerProxy::new(&connection).await?.repair(&Dictionary::new()).await?)
+        let only_look = true.try_into()?;
+        let options = Dictionary::from([("dry-run".to_owned(), only_look)]);
+        let found = ROOT.on_bus(async |connection| {
+            Ok(ManagerProxy::new(&connection).await?.repair(&options).await?)
         })?;
-        ensure!(done.is_empty(), "there was something to repair: {done:#?}");
+        ensure!(found.is_empty(), "there is something to repair: {found:#?}");
         Ok(())
     }
 
@@ -456,14 +491,14 @@ impl Stage {
             parts.insert(format!("port {port}"), format!("free: tcp {tcp}, udp {udp}"));
         }
         for (number, container) in self.containers.iter().enumerate() {
-            let shown = container.run(|| run("ip -brief address show"))?;
-            let lines = shown.lines().filter(|line| !line.starts_with("lo "));
-            // What is behind the @ is an index.
-            let lines = lines.map(|line| {
-                let words = line.split_whitespace();
-                words.map(|word| word.split('@').next().unwrap_or(word)).collect::<Vec<_>>()
-            });
-            parts.insert(format!("container {number}"), format!("{:?}", lines.collect::<Vec<_>>()));
+            let shown = container.run(|| run_json("ip -json address show"))?;
+            for link in shown.as_array().context("a list")? {
+                let name = link["ifname"].as_str().context("a name")?;
+                if name != "lo" {
+                    let facts = format!("{} {}", state(link), addresses(link));
+                    parts.insert(format!("{name} of container {number}"), facts);
+                }
+            }
         }
         let attachments =
             ROOT.on_bus(async |connection| Ok(objects::attachments(&connection).await?))?;
@@ -494,24 +529,34 @@ fn links(parts: &mut BTreeMap<String, String>) -> Result<()> {
         let text = |value: &Value| value.to_string();
         let kind = &link["linkinfo"]["info_kind"];
         let mut facts = vec![text(kind)];
-        facts
-            .extend(["ifalias", "master", "mtu", "group", "operstate"].map(|key| text(&link[key])));
+        facts.extend(["ifalias", "master", "mtu", "group"].map(|key| text(&link[key])));
         if kind == "bridge" {
             facts.push(text(&link["address"]));
         }
-        let flags = &link["linkinfo"]["info_slave_data"];
+        let port = &link["linkinfo"]["info_slave_data"];
         let keys = ["learning", "flood", "locked", "isolated", "hairpin", "group_fwd_mask"];
-        facts.extend(keys.map(|key| text(&flags[key])));
-        let addresses = link["addr_info"].as_array().map(Vec::as_slice).unwrap_or_default();
-        let mut addresses: Vec<_> = addresses
-            .iter()
-            .map(|address| format!("{}/{}", address["local"], address["prefixlen"]))
-            .collect();
-        addresses.sort();
-        facts.extend(addresses);
+        facts.extend(keys.map(|key| text(&port[key])));
+        facts.push(state(link).to_owned());
+        facts.push(addresses(link));
         parts.insert(format!("link {name}"), facts.join(" "));
     }
     Ok(())
+}
+
+/// Whether it is administratively up. Whether it has a carrier follows, sooner or later.
+fn state(link: &Value) -> &'static str {
+    let flags = link["flags"].as_array().map(Vec::as_slice).unwrap_or_default();
+    if flags.iter().any(|flag| flag == "UP") { "up" } else { "down" }
+}
+
+fn addresses(link: &Value) -> String {
+    let addresses = link["addr_info"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let mut addresses: Vec<_> = addresses
+        .iter()
+        .map(|address| format!("{}/{}", address["local"], address["prefixlen"]))
+        .collect();
+    addresses.sort();
+    addresses.join(" ")
 }
 
 fn stations(parts: &mut BTreeMap<String, String>) -> Result<()> {
@@ -581,24 +626,34 @@ pub(crate) fn ensure_documented(title: &str, text: &str) -> Result<()> {
     Ok(fs::write(&path, [head, &begin, text, &end, tail].concat())?)
 }
 
-/// A table of places and what comes of them: a row a scope and outcome.
+/// A table of places where the daemon was killed and what came of it.
 pub(crate) fn table(rows: &[(String, String)]) -> String {
-    let mut table: Vec<(String, Vec<String>, String)> = Vec::new();
+    grouped("| step | killed | outcome |\n| --- | --- | --- |\n", rows)
+}
+
+/// A table of places where something failed, and what came of it where it failed once, and throughout.
+pub(crate) fn failing_table(rows: &[(String, String)]) -> String {
+    grouped("| step | failing | once | throughout |\n| --- | --- | --- | --- |\n", rows)
+}
+
+/// A row for the places of one scope that have the same outcome.
+fn grouped(head: &str, rows: &[(String, String)]) -> String {
+    let mut table: Vec<(String, Vec<&str>, &str)> = Vec::new();
     for (place, outcome) in rows {
         let (_, place) = place.split_once('/').unwrap_or(("", place));
-        let (scope, point) = place.rsplit_once('/').unwrap_or(("", place));
+        let (scopes, point) = place.rsplit_once('/').unwrap_or(("", place));
         match table.last_mut() {
-            Some((last, points, same)) if last == scope && same == outcome => {
-                points.push(point.to_owned());
-            }
-            Some(_) | None => {
-                table.push((scope.to_owned(), vec![point.to_owned()], outcome.clone()));
-            }
+            Some((last, points, same)) if last == scopes && same == outcome => points.push(point),
+            Some(_) | None => table.push((scopes.to_owned(), vec![point], outcome)),
         }
     }
-    let mut text = "\n| step | killed at | outcome |\n| --- | --- | --- |\n".to_owned();
-    for (scope, points, outcome) in table {
-        let scope = scope.replace('/', ", ");
+    let mut text = format!("\n{head}");
+    for (scopes, points, outcome) in table {
+        // The numbers count what is done in between, too.
+        let names = scopes.split('/').map(|scope| {
+            scope.trim_start_matches(|digit: char| digit.is_ascii_digit()).trim_start()
+        });
+        let scope = names.collect::<Vec<_>>().join(": ");
         text.push_str(&format!("| {scope} | {} | {outcome} |\n", points.join(", ")));
     }
     text.push('\n');

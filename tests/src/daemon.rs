@@ -57,7 +57,7 @@ impl Daemon {
     /// As there.
     pub fn start_from(store: &FdStore) -> anyhow::Result<Self> {
         let log = File::options().append(true).create(true).open(LOG_PATH)?;
-        let (hand_over, names) = store.hand_over();
+        let (hand_over, names) = store.hand_over()?;
         store.take_ready();
         let process = Process::start("/bin/sh", |command| {
             command.args(["-c", &hand_over]).arg(binary_path("rootful-netd"));

@@ -15,8 +15,8 @@ pub use attach::{AttachDecision, attach, attach_query};
 pub use detach::{detach, detach_query, forget_flows};
 pub use error::PlanError;
 pub use reconcile::{
-    Scope, is_forwarding, is_link_intact, link_query, reconcile, reconcile_query, restore,
-    unfinished_alias,
+    Scope, is_forwarding, is_link_intact, is_untouched, link_query, reconcile, reconcile_query,
+    restore, restore_query, unfinished_alias,
 };
 
 use crate::attachment::{Attachment, AttachmentId};

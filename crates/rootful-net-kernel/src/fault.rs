@@ -5,7 +5,7 @@
 //! The variable `ROOTFUL_NET_FAULTS` names a directory. Where there is a file `trace` in it, every place that is passed
 //! is appended to it as a line `KIND PLACE`. A file `orders` has a line `COUNT ACTION PLACE` for each fault: `COUNT` is
 //! the passing at which it happens, counted since the file was last changed, or `*` for every one, and `ACTION` is
-//! `kill`, `fail:ERRNO` or `stall:MILLISECONDS`.
+//! `kill`, `fail:ERRNO` or `stall:MILLISECONDS`. A `PLACE` that begins with `*` is any that ends with the rest.
 
 use std::fmt::Display;
 use std::io;
@@ -234,7 +234,11 @@ mod place {
             for (line, passed) in self.orders.lines().zip(&mut self.passed) {
                 let order: Vec<&str> = line.splitn(3, ' ').collect();
                 let &[count, what, at] = order.as_slice() else { continue };
-                if at != place {
+                let is_at = match at.strip_prefix('*') {
+                    Some(end) => place.ends_with(end),
+                    None => place == at,
+                };
+                if !is_at {
                     continue;
                 }
                 *passed += 1;
@@ -274,6 +278,7 @@ mod place {
             let places = ["a/1 b/before", "c", "a/1 b/after", "a/1 b/before", "a/1 b/before", "c"];
             let outcomes = places.map(&mut passed);
             assert_eq!(outcomes, ["-", "stall 30ms", "-", "fail 16", "-", "stall 30ms"]);
+            assert!(state.ordered("1 kill *b/c\n".to_owned(), "a/1 b/c").is_some());
             // What is ordered anew is counted anew.
             let mut anew = |orders: &str| state.ordered(orders.to_owned(), "c").is_some();
             assert!(anew("1 kill c\n") && !anew("1 kill c\n") && anew("1 kill c\n\n"));

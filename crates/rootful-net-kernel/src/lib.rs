@@ -98,6 +98,7 @@ impl Kernel {
     /// # Errors
     /// Where the kernel does not tell.
     pub fn ruleset_generation(&mut self) -> Result<u32, KernelError> {
+        let _scope = fault::scope("observe");
         Ok(self.rules.generation()?)
     }
 

@@ -89,12 +89,12 @@ impl Model {
 
     /// Detaches what fits; answers with the names.
     pub(super) fn detach(&mut self, fits: impl Fn(&Holder, &Attached) -> bool) -> Vec<Holder> {
-        let gone = self.attached.extract_if(.., |holder, attached| fits(holder, attached));
-        gone.map(|(holder, _)| holder).collect()
-    }
-
-    /// The holder that has this container.
-    pub(super) fn is_attached(&self, slot: Slot) -> bool {
-        self.attached.values().any(|attached| attached.slot == slot)
+        let mut gone = Vec::new();
+        self.attached.retain(|holder, attached| {
+            let is_gone = fits(holder, attached);
+            gone.extend(is_gone.then_some(*holder));
+            !is_gone
+        });
+        gone
     }
 }

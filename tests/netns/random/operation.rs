@@ -101,9 +101,14 @@ words! {
 pub(super) enum Operation {
     Attach(Wish),
     Plan(Wish),
-    Detach { owner: usize, name: usize },
+    Detach {
+        owner: usize,
+        name: usize,
+    },
     DetachNamespace(Slot),
-    DetachAll { owner: usize },
+    DetachAll {
+        owner: usize,
+    },
     KillContainer(Slot),
     KillDaemon,
     RestartDaemon,
@@ -160,9 +165,9 @@ fn operation() -> impl Strategy<Value = Operation> {
     ]
 }
 
-/// Sequences of about 60.
+/// Sequences of about 60; what shrinks comes down to one.
 pub(super) fn operations() -> impl Strategy<Value = Vec<Operation>> {
-    prop::collection::vec(operation(), 40..80)
+    prop::collection::vec(operation(), 1..120)
 }
 
 impl Display for Slot {

@@ -128,20 +128,44 @@ pub fn link_query(world: World<'_>, link: &InterfaceName) -> Query {
 /// Takes back what is left of an interrupted replacement in one namespace: the steps that give it the links again
 /// that were unplugged. They are for that namespace. Rules, and links that are down, are left to [`reconcile`].
 pub fn restore(attachment: &Attachment, previous: &Attachment) -> Vec<Step> {
-    let differs_from = |other: &Attachment, interface: &Interface| {
-        !other.interfaces().iter().any(|own| own.is_same_link(interface))
-    };
-    let new = attachment.interfaces().iter().filter(|new| differs_from(previous, new));
-    let old = previous.interfaces().iter().filter(|old| differs_from(attachment, old));
-    let old: Vec<_> = old.collect();
+    let (new, old) = replaced(attachment, previous);
     let removed: BTreeSet<_> =
-        new.chain(old.iter().copied()).map(|interface| &interface.veth.host_link).collect();
+        new.iter().chain(&old).map(|interface| &interface.veth.host_link).collect();
     let mut steps: Vec<_> = removed.into_iter().cloned().map(Step::DeleteLink).collect();
     for interface in old {
         steps.push(Step::CreateVeth(interface.veth.clone()));
         steps.push(Step::SetUpInterface(interface.setup.clone()));
     }
     steps
+}
+
+/// What must be observed to say whether a replacement had begun with the links.
+pub fn restore_query(attachment: &Attachment, previous: &Attachment) -> Query {
+    let (new, old) = replaced(attachment, previous);
+    let links = new.iter().chain(&old).map(|interface| interface.veth.host_link.clone());
+    Query { links: links.collect(), ..Query::default() }
+}
+
+/// Whether an interrupted replacement in one namespace had not begun with the links: those that it was to unplug are
+/// there, and none of the new ones. False where an old and a new one have the same name, which tells nothing.
+pub fn is_untouched(attachment: &Attachment, previous: &Attachment, observed: &Observed) -> bool {
+    let (new, old) = replaced(attachment, previous);
+    let is_there =
+        |interface: &&Interface| observed.links.contains_key(interface.veth.host_link.as_str());
+    old.iter().all(is_there) && !new.iter().any(is_there)
+}
+
+/// The interfaces that a replacement makes and those that it removes.
+fn replaced<'a>(
+    attachment: &'a Attachment,
+    previous: &'a Attachment,
+) -> (Vec<&'a Interface>, Vec<&'a Interface>) {
+    let differs_from = |other: &Attachment, interface: &Interface| {
+        !other.interfaces().iter().any(|own| own.is_same_link(interface))
+    };
+    let new = attachment.interfaces().iter().filter(|new| differs_from(previous, new));
+    let old = previous.interfaces().iter().filter(|old| differs_from(attachment, old));
+    (new.collect(), old.collect())
 }
 
 fn has_links(attachment: &Attachment, observed: &Observed) -> bool {

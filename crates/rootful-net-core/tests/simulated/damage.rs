@@ -212,13 +212,11 @@ impl Damage {
                 host.unplug(&port);
                 Some([port].into())
             }
+            // With everything that it had where it was.
             Self::PortElsewhere => {
                 let port = own_links(host, &LinkKind::Veth).nth(place)?;
-                host.unplug(&port);
                 let bridge = host.links["docker0"].index;
-                let foreign = host.links["rnforeign"].port;
-                let link = host.links.get_mut(&port)?;
-                (link.master, link.port) = (Some(bridge), foreign);
+                host.links.get_mut(&port)?.master = Some(bridge);
                 Some([port].into())
             }
             Self::PortLearns | Self::PortUnlocked | Self::PortGroups => {

@@ -9,22 +9,25 @@
 //! later time, twice, or not at all, where the engine is told that some were lost. The kernel can refuse a step.
 //!
 //! What is not: leases, policy, and networks that change; damage by others (that is in [`crate::reconcile`]); records
-//! that cannot be written or are torn; the bus. A request that waits in the queue is one that was not yet taken up.
+//! that cannot be written or are torn; the bus; a step that is refused while another refused one is being taken back. A
+//! request that waits in the queue is one that was not yet taken up. What comes of a step on a host, and what
+//! reconciliation plans there, is remembered: both depend on nothing else.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::fmt;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::rc::Rc;
 
 use rootful_net_core::attachment::{Attachment, AttachmentId, Holder, NamespaceId};
-use rootful_net_core::ledger::Ledger;
 use rootful_net_core::plan::Step;
-use rootful_net_core::planner::{self, AttachDecision, Scope};
+use rootful_net_core::planner::{self, AttachDecision, Change, Scope};
 
-use crate::explore::Fingerprint;
 use crate::host::{Refused, SimulatedHost};
 use crate::machine::{Asked, Site};
 use crate::picture::Picture;
+use crate::state::{
+    Client, Event, Host, Known, Mishaps, Operation, Phase, Promise, Record, State, Steps, Then,
+    number,
+};
 
 /// The most rounds of releasing what is dead before the rest is repaired.
 const MAX_ROUNDS: u8 = 8;
@@ -36,23 +39,6 @@ pub(crate) enum Call {
     Detach(Holder),
 }
 
-/// How often what can go wrong does.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Mishaps {
-    /// The service is killed.
-    pub(crate) crashes: u8,
-    /// A client does not repeat a request that was not answered.
-    pub(crate) given_up: u8,
-    /// An event is delivered once more.
-    pub(crate) duplicates: u8,
-    /// All events that are on their way are lost.
-    pub(crate) losses: u8,
-    /// The kernel refuses a step.
-    pub(crate) refusals: u8,
-    /// The engine looks around without need.
-    pub(crate) looks: u8,
-}
-
 /// A mistake that an engine could make.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mistake {
@@ -62,6 +48,8 @@ pub(crate) enum Mistake {
     ForgetsReplacements,
     /// It has the namespace kept only once the replacement is recorded, and lets go of it before it is done.
     KeepsTooShort,
+    /// It goes on with what nobody waits for where a step of that fails.
+    FinishesRegardless,
     /// It does not record that an attachment ends.
     RecordsNoEnd,
 }
@@ -83,211 +71,41 @@ pub(crate) struct Engine {
 /// What comes up again and again, told apart by numbers.
 #[derive(Default)]
 pub(crate) struct Memory {
-    pub(crate) attachments: RefCell<Vec<Rc<Attachment>>>,
-    pub(crate) plans: RefCell<Vec<Rc<Vec<Step>>>>,
-    pub(crate) continuations: RefCell<Vec<Rc<String>>>,
+    attachments: RefCell<Vec<Rc<Attachment>>>,
+    plans: RefCell<Vec<Rc<Vec<Step>>>>,
+    hosts: RefCell<BTreeMap<String, usize>>,
+    continuations: RefCell<Vec<Rc<String>>>,
     /// What a host on which these are attached is to be, by their numbers.
     pub(crate) fresh: RefCell<BTreeMap<Vec<usize>, Picture>>,
+    applied: RefCell<HashMap<Application, Applied>>,
+    /// What reconciliation plans on a host for what is attached.
+    reconciled: RefCell<HashMap<(usize, Vec<usize>), Change>>,
 }
 
-/// Something with a number that stands for it.
-#[derive(Clone)]
-pub(crate) struct Numbered<T>(Rc<T>, pub(crate) usize);
+/// A host, a plan, which of its steps, and where.
+type Application = (usize, usize, usize, Option<NamespaceId>);
 
-impl<T> fmt::Debug for Numbered<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "#{}", self.1)
-    }
-}
-
-impl<T> std::ops::Deref for Numbered<T> {
-    type Target = T;
-
-    fn deref(&self) -> &T {
-        &self.0
-    }
-}
-
-fn number<T: PartialEq>(known: &RefCell<Vec<Rc<T>>>, item: T) -> Numbered<T> {
-    let mut known = known.borrow_mut();
-    let position = known.iter().position(|other| **other == item);
-    let position = position.unwrap_or_else(|| {
-        known.push(Rc::new(item));
-        known.len() - 1
-    });
-    Numbered(Rc::clone(&known[position]), position)
-}
-
-pub(crate) type Known = Numbered<Attachment>;
-pub(crate) type Steps = Numbered<Vec<Step>>;
-
-#[derive(Clone, Debug)]
-pub(crate) enum Phase {
-    Pending { previous: Option<Known> },
-    Live,
-    Ending,
-}
-
-/// What is recorded of an attachment.
-#[derive(Clone, Debug)]
-pub(crate) struct Record {
-    pub(crate) phase: Phase,
-    pub(crate) attachment: Known,
-}
-
-#[derive(Clone, Debug)]
-pub(crate) enum Event {
-    Removed(String),
-    Lost,
-}
-
-/// What a client was told.
-#[derive(Clone, Debug)]
-pub(crate) enum Promise {
-    Attached(NamespaceId),
-    Detached,
-}
-
-#[derive(Clone, Debug)]
-pub(crate) struct Client {
-    /// How many of its calls are done.
-    pub(crate) done: usize,
-    /// Whether the next one is under way; to attach, it has the namespace open meanwhile.
-    pub(crate) waits: bool,
-}
-
-/// An operation of the engine: one that nothing interrupts, and that may bring on others.
-#[derive(Clone, Debug)]
-pub(crate) enum Operation {
-    Decide {
-        client: usize,
-        again: bool,
-    },
-    DecideAgain {
-        client: usize,
-    },
-    Write(Record),
-    Forget(AttachmentId),
-    Keep(AttachmentId, NamespaceId),
-    LetGo,
-    /// Steps that are taken back when one fails.
-    CarryOut {
-        steps: Steps,
-        next: usize,
-        within: Option<NamespaceId>,
-        then: Rc<Then>,
-    },
-    /// Steps that do not depend on each other.
-    ApplyEach {
-        steps: Steps,
-        next: usize,
-        within: Option<NamespaceId>,
-    },
-    Enter(Known),
-    Strike(AttachmentId),
-    Answer {
-        client: usize,
-        is_done: bool,
-    },
-    LookAfter {
-        round: u8,
-    },
-    ReleaseDead(AttachmentId),
-    Release {
-        id: AttachmentId,
-        client: Option<usize>,
-    },
-    Resume,
-    GoBack {
-        attachment: Known,
-        previous: Known,
-    },
-    ForgetDropped,
-}
-
-/// What follows when all steps are done, and when one failed.
-pub(crate) struct Then {
-    pub(crate) done: Vec<Operation>,
-    pub(crate) failed: Vec<Operation>,
-    number: usize,
-}
-
-impl fmt::Debug for Then {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "#{}", self.number)
-    }
-}
-
-/// A host, with what tells it from others.
-#[derive(Clone)]
-pub(crate) struct Host {
-    pub(crate) host: Rc<SimulatedHost>,
-    pub(crate) fingerprint: (u64, u64),
-}
-
-impl Host {
-    pub(crate) fn new(host: SimulatedHost) -> Self {
-        let mut fingerprint = Fingerprint::new();
-        fmt::Write::write_fmt(&mut fingerprint, format_args!("{host:?}")).expect("it takes all");
-        Self { host: Rc::new(host), fingerprint: fingerprint.finish() }
-    }
-}
-
-/// Where everything stands.
-#[derive(Clone)]
-pub(crate) struct State {
-    pub(crate) host: Host,
-    /// What is going on inside the service; nothing where it does not run.
-    pub(crate) running: bool,
-    pub(crate) ledger: Rc<Ledger>,
-    /// What the engine is about to do, the next last.
-    pub(crate) work: Vec<Operation>,
-    /// The namespace of the request that is under way.
-    pub(crate) open: Option<NamespaceId>,
-    pub(crate) events: VecDeque<Event>,
-    pub(crate) unfinished: bool,
-    /// Whether there was anything to repair the last time.
-    pub(crate) repaired: bool,
-    pub(crate) records: BTreeMap<AttachmentId, Record>,
-    /// Whether the kernel refused to change the rules, and did not do so since.
-    pub(crate) rules_refused: bool,
-    pub(crate) kept: Option<(AttachmentId, NamespaceId)>,
-    pub(crate) clients: Vec<Client>,
-    /// The namespaces whose containers run.
-    pub(crate) alive: BTreeSet<NamespaceId>,
-    pub(crate) promises: BTreeMap<Holder, Promise>,
-    pub(crate) left: Mishaps,
-    pub(crate) fault: Option<String>,
-}
-
-impl State {
-    pub(crate) fn is_idle(&self) -> bool {
-        self.running && self.work.is_empty()
-    }
-
-    /// Has the engine do these in order, before what it is to do already.
-    pub(crate) fn push(
-        &mut self,
-        operations: impl IntoIterator<Item = Operation, IntoIter: DoubleEndedIterator>,
-    ) {
-        self.work.extend(operations.into_iter().rev());
-    }
-
-    pub(crate) fn change_host<T>(&mut self, change: impl FnOnce(&mut SimulatedHost) -> T) -> T {
-        let mut host = SimulatedHost::clone(&self.host.host);
-        let outcome = change(&mut host);
-        let removed = std::mem::take(&mut host.removed);
-        if self.running {
-            self.events.extend(removed.into_iter().map(Event::Removed));
-        }
-        self.host = Host::new(host);
-        outcome
-    }
-}
+/// The host that comes of it, the links that are gone, and whether the step was refused.
+type Applied = (Host, Vec<String>, Result<(), Refused>);
 
 impl Engine {
     pub(crate) fn host<'a>(&self, state: &'a State) -> &'a SimulatedHost {
         &state.host.host
+    }
+
+    /// The host, with a number that stands for it.
+    pub(crate) fn numbered(&self, host: SimulatedHost) -> Host {
+        let mut hosts = self.memory.hosts.borrow_mut();
+        let number = hosts.len();
+        let number = *hosts.entry(format!("{host:?}")).or_insert(number);
+        Host { host: Rc::new(host), number }
+    }
+
+    pub(crate) fn change_host(&self, state: &mut State, change: impl FnOnce(&mut SimulatedHost)) {
+        let mut host = SimulatedHost::clone(self.host(state));
+        change(&mut host);
+        let removed = std::mem::take(&mut host.removed);
+        state.become_host(self.numbered(host), removed);
     }
 
     pub(crate) fn known(&self, attachment: Attachment) -> Known {
@@ -314,8 +132,12 @@ impl Engine {
         Rc::new(Then { done, failed, number })
     }
 
-    fn apply_each(&self, steps: Vec<Step>) -> Operation {
-        Operation::ApplyEach { steps: self.steps(steps), next: 0, within: None }
+    fn finish(&self, steps: Vec<Step>) -> Operation {
+        let (steps, next) = (self.steps(steps), 0);
+        match self.mistake {
+            Some(Mistake::FinishesRegardless) => Operation::ApplyEach { steps, next, within: None },
+            _ => Operation::Finish { steps, next },
+        }
     }
 
     /// Ends the namespaces that nobody has open any more.
@@ -331,7 +153,7 @@ impl Engine {
         let ended = self.host(state).namespaces.keys().filter(|id| !open.contains(id));
         let ended: Vec<_> = ended.copied().collect();
         if !ended.is_empty() {
-            state.change_host(|host| ended.into_iter().for_each(|id| host.end(id)));
+            self.change_host(state, |host| ended.into_iter().for_each(|id| host.end(id)));
         }
     }
 
@@ -339,7 +161,9 @@ impl Engine {
     pub(crate) fn advance(&self, state: &mut State) -> String {
         let operation = state.work.pop().expect("there is something to do");
         let label = match &operation {
-            Operation::CarryOut { steps, next, .. } | Operation::ApplyEach { steps, next, .. } => {
+            Operation::CarryOut { steps, next, .. }
+            | Operation::ApplyEach { steps, next, .. }
+            | Operation::Finish { steps, next } => {
                 steps.get(*next).map_or_else(|| "steps are done".to_owned(), headline)
             }
             other => format!("{other:?}"),
@@ -367,16 +191,34 @@ impl Engine {
                 self.carry_out(state, steps, next, within, &then);
             }
             Operation::ApplyEach { steps, next, within } => {
-                let Some(step) = steps.get(next) else { return };
-                state.unfinished |= self.apply(state, step, within).is_err();
+                if steps.is_empty() {
+                    return;
+                }
+                state.unfinished |= self.apply(state, &steps, next, within).is_err();
                 if next + 1 < steps.len() {
                     state.push([Operation::ApplyEach { steps, next: next + 1, within }]);
                 }
             }
+            Operation::Finish { steps, next } => {
+                if steps.is_empty() {
+                    return;
+                }
+                match self.apply(state, &steps, next, None) {
+                    Ok(()) if next + 1 < steps.len() => {
+                        state.push([Operation::Finish { steps, next: next + 1 }]);
+                    }
+                    Ok(()) => {}
+                    Err(_) => state.unfinished = true,
+                }
+            }
             Operation::Enter(attachment) => {
+                state.entered.insert(attachment.id().clone(), attachment.1);
                 Rc::make_mut(&mut state.ledger).insert(Attachment::clone(&attachment));
             }
-            Operation::Strike(id) => _ = Rc::make_mut(&mut state.ledger).remove(&id),
+            Operation::Strike(id) => {
+                state.entered.remove(&id);
+                Rc::make_mut(&mut state.ledger).remove(&id);
+            }
             Operation::Answer { client, is_done } => self.answer(state, client, is_done),
             Operation::LookAfter { round } => self.look_after(state, round),
             Operation::ReleaseDead(id) => {
@@ -403,17 +245,28 @@ impl Engine {
         }
     }
 
+    /// Applies one of the steps.
     fn apply(
         &self,
         state: &mut State,
-        step: &Step,
+        steps: &Steps,
+        position: usize,
         within: Option<NamespaceId>,
     ) -> Result<(), Refused> {
-        let outcome = state.change_host(|host| host.apply(step, within));
+        let step = &steps[position];
+        let mut applied = self.memory.applied.borrow_mut();
+        let key = (state.host.number, steps.1, position, within);
+        let (host, removed, outcome) = applied.entry(key).or_insert_with(|| {
+            let mut host = SimulatedHost::clone(&state.host.host);
+            let outcome = host.apply(step, within);
+            let removed = std::mem::take(&mut host.removed);
+            (self.numbered(host), removed, outcome)
+        });
+        state.become_host(host.clone(), removed.clone());
         if matches!(step, Step::ChangeRules(_)) {
             state.rules_refused = outcome.is_err();
         }
-        outcome
+        outcome.clone()
     }
 
     fn decide(&self, state: &mut State, client: usize, again: bool) {
@@ -450,7 +303,7 @@ impl Engine {
             true => vec![Operation::LookAfter { round: 0 }, answer(false)],
             false => vec![Operation::LookAfter { round: 0 }, Operation::DecideAgain { client }],
         };
-        let answered = [answer(true), self.apply_each(change.plan.afterwards)];
+        let answered = [answer(true), self.finish(change.plan.afterwards)];
         let steps = self.steps(change.plan.steps);
         if self.mistake == Some(Mistake::KeepsTooShort) {
             let done = let_go.clone().into_iter().chain(entered).chain(answered).collect();
@@ -474,8 +327,10 @@ impl Engine {
         within: Option<NamespaceId>,
         then: &Rc<Then>,
     ) {
-        let Some(step) = steps.get(next) else { return state.push(then.done.clone()) };
-        if self.apply(state, step, within).is_err() {
+        if steps.is_empty() {
+            return state.push(then.done.clone());
+        }
+        if self.apply(state, &steps, next, within).is_err() {
             return self.take_back(state, &steps[..next], within, then);
         }
         match next + 1 == steps.len() {
@@ -514,15 +369,23 @@ impl Engine {
     }
 
     fn look_after(&self, state: &mut State, round: u8) {
-        let change = self.site.plan_reconcile(self.host(state), &state.ledger, Scope::Everything);
-        state.repaired = (round > 0 && state.repaired) || change != planner::Change::default();
+        let change = {
+            let mut reconciled = self.memory.reconciled.borrow_mut();
+            let key = (state.host.number, state.entered.values().copied().collect());
+            let plan =
+                || self.site.plan_reconcile(self.host(state), &state.ledger, Scope::Everything);
+            reconciled.entry(key).or_insert_with(plan).clone()
+        };
+        state.repaired = (round > 0 && state.repaired) || change != Change::default();
         if !change.released.is_empty() && round < MAX_ROUNDS {
             let release = change.released.into_iter().map(Operation::ReleaseDead);
             let again = Operation::LookAfter { round: round + 1 };
             return state.push(release.chain([again]).collect::<Vec<_>>());
         }
         state.unfinished = !change.released.is_empty();
-        state.push([self.apply_each([change.plan.steps, change.plan.afterwards].concat())]);
+        let steps = self.steps(change.plan.steps);
+        let repair = Operation::ApplyEach { steps, next: 0, within: None };
+        state.push([repair, self.finish(change.plan.afterwards)]);
     }
 
     fn release(&self, state: &mut State, id: AttachmentId, client: Option<usize>) {
@@ -539,7 +402,7 @@ impl Engine {
         let mut failed = vec![strike(), Operation::LookAfter { round: 0 }];
         done.extend(answer.clone());
         failed.extend(answer);
-        done.push(self.apply_each(plan.afterwards));
+        done.push(self.finish(plan.afterwards));
         let forget = Operation::Forget(id);
         done.push(forget.clone());
         failed.push(forget);

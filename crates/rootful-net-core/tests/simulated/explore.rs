@@ -1,9 +1,8 @@
 //! Looks at every state that a model can get into, nearest first, so that the way to a state that must not be is a
 //! shortest one.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
-use std::hash::{DefaultHasher, Hasher as _};
 
 /// Something whose states can be gone through.
 pub(crate) trait Model {
@@ -45,44 +44,21 @@ impl fmt::Display for Violation {
     }
 }
 
-/// 128 bits of a text: among a million states, two share them once in 10²⁶ times.
-pub(crate) struct Fingerprint([DefaultHasher; 2]);
-
-impl Fingerprint {
-    pub(crate) fn new() -> Self {
-        let (one, mut other) = (DefaultHasher::new(), DefaultHasher::new());
-        other.write_u8(1);
-        Self([one, other])
-    }
-
-    pub(crate) fn finish(&self) -> (u64, u64) {
-        let [one, other] = &self.0;
-        (one.finish(), other.finish())
-    }
-}
-
-impl fmt::Write for Fingerprint {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        self.0.iter_mut().for_each(|hasher| hasher.write(text.as_bytes()));
-        Ok(())
-    }
-}
-
 /// Goes through all states of the model.
 ///
 /// # Errors
 /// The first state that must not be.
 pub(crate) fn explore<M: Model>(model: &M) -> Result<Explored, Violation> {
-    let fingerprint = |state: &M::State| {
-        let mut fingerprint = Fingerprint::new();
-        model.describe(state, &mut fingerprint);
-        fingerprint.finish()
+    let describe = |state: &M::State| {
+        let mut description = String::new();
+        model.describe(state, &mut description);
+        description
     };
     let mut explored = Explored::default();
     // Each state that was reached, with the number of the one before it and what happened in between.
     let mut ways: Vec<(usize, String)> = vec![(0, String::new())];
     let initial = model.initial();
-    let mut known = HashMap::from([(fingerprint(&initial), 0)]);
+    let mut known = BTreeMap::from([(describe(&initial), 0)]);
     let mut waiting = VecDeque::from([(0, initial)]);
     while let Some((number, state)) = waiting.pop_front() {
         explored.states += 1;
@@ -92,7 +68,7 @@ pub(crate) fn explore<M: Model>(model: &M) -> Result<Explored, Violation> {
         }
         for (happening, next) in model.next(&state) {
             let next_number = ways.len();
-            if *known.entry(fingerprint(&next)).or_insert(next_number) == next_number {
+            if *known.entry(describe(&next)).or_insert(next_number) == next_number {
                 ways.push((number, happening));
                 waiting.push_back((next_number, next));
             }

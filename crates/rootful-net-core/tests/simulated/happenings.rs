@@ -8,12 +8,11 @@ use rootful_net_core::attachment::Attachment;
 use rootful_net_core::ledger::{Leases, Ledger};
 use rootful_net_core::plan::Step;
 
-use crate::engine::{
-    Call, Client, Engine, Event, Host, Operation, Phase, Promise, State, is_whole,
-};
+use crate::engine::{Call, Engine, is_whole};
 use crate::explore::Model;
 use crate::machine::Machine;
 use crate::picture::{Picture, unguarded};
+use crate::state::{Client, Event, Operation, Phase, Promise, State};
 
 impl Model for Engine {
     type State = State;
@@ -28,9 +27,10 @@ impl Model for Engine {
         let namespaces: BTreeSet<_> = namespaces.collect();
         host.namespaces.extend(namespaces.iter().map(|id| (*id, BTreeMap::new())));
         State {
-            host: Host::new(host),
+            host: self.numbered(host),
             running: true,
             ledger: Rc::new(Ledger::new(Leases::default())),
+            entered: BTreeMap::new(),
             work: Vec::new(),
             open: None,
             events: VecDeque::new(),
@@ -77,11 +77,11 @@ impl Model for Engine {
     }
 
     fn describe(&self, state: &State, into: &mut dyn fmt::Write) {
-        let State { running, work, open, events, unfinished, repaired, .. } = state;
+        let State { running, entered, work, open, events, unfinished, repaired, .. } = state;
         let State { records, rules_refused, kept, clients, alive, promises, left, .. } = state;
-        let service = (running, self.attached(state), work, open, events, unfinished, repaired);
+        let service = (running, entered, work, open, events, unfinished, repaired);
         let others = (records, rules_refused, kept, clients, alive, promises, left, &state.fault);
-        write!(into, "{:?} {service:?} {others:?}", state.host.fingerprint).expect("it takes all");
+        write!(into, "{:?} {service:?} {others:?}", state.host.number).expect("it takes all");
     }
 }
 
@@ -99,11 +99,6 @@ fn happens(
 }
 
 impl Engine {
-    /// The numbers of what is in the ledger.
-    fn attached(&self, state: &State) -> Vec<usize> {
-        state.ledger.attachments().map(|attachment| self.known(attachment.clone()).1).collect()
-    }
-
     fn by_clients(&self, state: &State, happenings: &mut Happenings) {
         for (number, client) in state.clients.iter().enumerate() {
             if client.done == self.clients[number].len() {
@@ -176,11 +171,12 @@ impl Engine {
                 next.left.crashes -= 1;
                 next.running = false;
                 next.ledger = Rc::new(Ledger::new(Leases::default()));
+                next.entered.clear();
                 next.work.clear();
                 next.open = None;
                 next.events.clear();
                 (next.unfinished, next.repaired) = (false, false);
-                next.change_host(|host| host.reserved.clear());
+                self.change_host(next, |host| host.reserved.clear());
             });
         }
         if state.is_idle() && (state.unfinished || state.left.looks > 0) {
@@ -216,7 +212,9 @@ impl Engine {
         }
         let steps = match state.work.last() {
             Some(
-                Operation::CarryOut { steps, next, .. } | Operation::ApplyEach { steps, next, .. },
+                Operation::CarryOut { steps, next, .. }
+                | Operation::ApplyEach { steps, next, .. }
+                | Operation::Finish { steps, next },
             ) => steps.get(*next),
             _ => None,
         };
@@ -237,13 +235,17 @@ impl Engine {
             }
             Some(Operation::ApplyEach { steps, next, within }) => {
                 state.unfinished = true;
-                state.work.push(Operation::ApplyEach { steps, next: next + 1, within });
+                if next + 1 < steps.len() {
+                    state.work.push(Operation::ApplyEach { steps, next: next + 1, within });
+                }
             }
+            Some(Operation::Finish { .. }) => state.unfinished = true,
             _ => {}
         }
     }
 
     fn always(&self, state: &State) -> Option<String> {
+        // Where the rules cannot be changed, what they guard is up all the same until they can.
         if !state.rules_refused
             && let Some(link) = unguarded(self.host(state))
         {
@@ -305,7 +307,7 @@ impl Engine {
             }
         }
         let mut fresh = self.memory.fresh.borrow_mut();
-        let fresh = fresh.entry(self.attached(state)).or_insert_with(|| {
+        let fresh = fresh.entry(state.entered.values().copied().collect()).or_insert_with(|| {
             let machine = Machine::empty(Rc::clone(&self.site), Leases::default());
             let ledger = Ledger::clone(&state.ledger);
             Picture::of(&Machine { ledger, ..machine }.fresh().host)

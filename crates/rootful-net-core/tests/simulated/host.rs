@@ -222,7 +222,8 @@ impl SimulatedHost {
             mtu: DEFAULT_MTU,
             port: None,
         };
-        self.links.entry(name.to_owned()).insert_entry(link).into_mut()
+        self.links.insert(name.to_owned(), link);
+        self.links.get_mut(name).expect("it was inserted")
     }
 
     /// Removes a link: a bridge frees its ports, a pair goes with both ends.

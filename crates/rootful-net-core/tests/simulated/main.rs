@@ -15,3 +15,4 @@ mod picture;
 mod random;
 mod reconcile;
 mod restore;
+mod state;

@@ -1,14 +1,20 @@
 //! The order of things in the engine: in every state that requests, deaths, events, crashes and refusals can lead to,
-//! nothing is lost that was promised and nothing stays that is dead.
+//! nothing is lost that was promised and nothing stays that is dead. That is gone through in full, about 160,000 states
+//! in all; `cargo test -p rootful-net-core --test simulated ordering -- --nocapture` says how many each time.
+//!
+//! Always: no port of ours is up without its guard; no two attachments have one address or port; nothing is released
+//! because of an event while all its links are there. When the engine is idle: the records say what the ledger says.
+//! When nothing is under way: the host holds what the ledger asks for and no more, and whatever was answered is so.
 
 use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use rootful_net_core::attachment::NamespaceId;
 
-use crate::engine::{Call, Engine, Memory, Mishaps, Mistake};
+use crate::engine::{Call, Engine, Memory, Mistake};
 use crate::explore::{Explored, Violation, explore};
 use crate::machine::{Asked, Site};
+use crate::state::Mishaps;
 
 const NONE: Mishaps =
     Mishaps { crashes: 0, given_up: 0, duplicates: 0, losses: 0, refusals: 0, looks: 0 };
@@ -81,15 +87,12 @@ fn with(engine: Engine, mishaps: Mishaps) -> Engine {
     Engine { mishaps, ..engine }
 }
 
+/// Goes through all states, of which there are thousands: fewer would mean that little of this happens.
 fn holds(name: &str, engine: &Engine) {
-    let started = std::time::Instant::now();
     match explore(engine) {
         Ok(Explored { states, quiescent }) => {
-            println!(
-                "{name}: {states} states, {quiescent} of them quiescent {:?}",
-                started.elapsed()
-            );
-            assert!(quiescent > 1, "nothing ever comes to an end");
+            println!("{name}: {states} states, nothing is under way in {quiescent} of them");
+            assert!(states > 1000 && quiescent > 10, "{name}: {states} states, {quiescent}");
         }
         Err(violation) => panic!("{name}:\n{violation}"),
     }
@@ -134,9 +137,12 @@ fn mistakes_are_found() {
     assert_eq!(found.what, "web is released although it is whole", "{found}");
     let killed = |engine| with(engine, Mishaps { crashes: 1, given_up: 1, ..NONE });
     let found = mistake(killed(replacement()), Mistake::ForgetsReplacements);
-    println!("{found}");
+    assert_eq!(found.what, "\"web\" of user 1000 was attached and lost that, and runs", "{found}");
     let found = mistake(killed(replacement()), Mistake::KeepsTooShort);
     assert_eq!(found.what, "\"web\" of user 1000 was attached and lost that, and runs", "{found}");
+    let refused = with(restart(), Mishaps { refusals: 1, ..NONE });
+    let found = mistake(refused, Mistake::FinishesRegardless);
+    assert_eq!(found.what, "rn25fd31f338 is up and not guarded", "{found}");
     let found = mistake(killed(restart()), Mistake::RecordsNoEnd);
     assert_eq!(found.what, "\"web\" of user 1000 was detached and is attached", "{found}");
 }

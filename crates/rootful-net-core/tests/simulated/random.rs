@@ -68,7 +68,7 @@ fn events() -> impl Strategy<Value = Vec<Event>> {
         4 => damage.prop_map(|(damage, place)| Event::Damage { damage, place }),
         1 => Just(Event::Reconcile),
     ];
-    prop::collection::vec(event, 1..14)
+    prop::collection::vec(event, 1..24)
 }
 
 fn asked(holder: usize, run: u64, networks: usize, ports: usize, replace: bool) -> Asked {

@@ -63,7 +63,8 @@ fn what_requests_made_is_adopted_without_touching_it() {
     let elsewhere = Asked::new((1000, "web", 100), &["apart", "rootful0"], &["8080:80"]);
     let restarted = Asked::new((1001, "db", 201), &["rootful0"], &["0.0.0.0:5432:5432"]);
     let moved = Asked::new((1000, "shop", 102), &["apart", "closed"], &["9443:443", "8443:443"]);
-    let steps: [(&str, &dyn Fn(&mut Machine)); 10] = [
+    type Happening<'a> = (&'a str, &'a dyn Fn(&mut Machine));
+    let steps: [Happening<'_>; 10] = [
         ("the first", &|machine| _ = machine.attach_new(&web())),
         ("a second on the same network", &|machine| _ = machine.attach_new(&db())),
         ("one on two networks", &|machine| _ = machine.attach_new(&shop())),

@@ -119,25 +119,21 @@ impl Engine {
         let id = attachment.id();
         let previous = self.ledger.get(id).cloned();
         self.keep_networks(&attachment)?;
-        let pending = Record::pending(attachment.clone(), previous.clone());
-        self.store.record(&pending).map_err(|error| {
-            self.forget_networks(&attachment);
-            unrecorded(&error)
-        })?;
-        // Only who has the namespace can give it back what is unplugged, should this process be killed.
+        // Only who has the namespace can give it back what is unplugged, should this process be killed before the record
+        // is live.
         let unplugs = change.plan.steps.iter().any(|step| matches!(step, Step::Unplug { .. }));
-        let held = unplugs.then(|| Held::new(id, namespace));
+        let _held = unplugs.then(|| Held::new(id, namespace));
+        let pending = Record::pending(attachment.clone(), previous.clone());
+        if let Err(error) = self.store.record(&pending) {
+            // It may have been written nevertheless.
+            self.put_record_right(id, previous.as_ref());
+            self.forget_networks(&attachment);
+            return Err(unrecorded(&error));
+        }
         let steps = &change.plan.steps;
         let carried_out = self.act(|kernel| kernel.carry_out(steps, Some(namespace)));
-        drop(held);
         if let Err(error) = carried_out {
-            let restored = match previous {
-                Some(previous) => self.store.record(&Record::live(previous)),
-                None => self.store.forget(id),
-            };
-            if let Err(error) = restored {
-                tracing::error!(error = chain(&error), "cannot put the record right");
-            }
+            self.put_record_right(id, previous.as_ref());
             self.forget_networks(&attachment);
             return Err(not_carried_out(&error));
         }
@@ -156,6 +152,18 @@ impl Engine {
         self.keep_leases();
         self.objects.publish(&attachment);
         Ok(attachment)
+    }
+
+    /// Has the record say what was there before a change that is not made.
+    fn put_record_right(&mut self, id: &AttachmentId, previous: Option<&Attachment>) {
+        let restored = match previous {
+            Some(previous) => self.store.record(&Record::live(previous.clone())),
+            None => self.store.forget(id),
+        };
+        if let Err(error) = restored {
+            tracing::error!(error = chain(&error), "cannot put the record right; trying again");
+            self.upkeep.unrecorded.insert(id.clone());
+        }
     }
 
     /// Detaches; answers, and says what remains to be done after the answer.
@@ -241,13 +249,14 @@ impl Engine {
             if let Err(error) = done {
                 let error = chain(&error);
                 tracing::error!(step = step.to_string(), error, "cannot finish a change");
-                self.upkeep.unfinished = true;
+                self.upkeep.leave_unfinished();
             }
         }
         for attachment in remainder.forgotten {
             self.forget_networks(&attachment);
             if let Err(error) = self.store.forget(attachment.id()) {
-                tracing::error!(error = chain(&error), "cannot remove the record");
+                tracing::error!(error = chain(&error), "cannot remove the record; trying again");
+                self.upkeep.unrecorded.insert(attachment.id().clone());
             }
         }
     }

@@ -30,6 +30,7 @@ pub(super) fn take_up(
     let (kept, unused): (Vec<_>, Vec<_>) =
         store.kept_networks()?.into_iter().partition(|network| used.contains(network.name()));
     for network in &unused {
+        // One that stays is forgotten at the next start.
         forget(store, network.name());
     }
     for difference in catalogue.insert_in_use(kept) {
@@ -43,7 +44,7 @@ impl Engine {
     ///
     /// # Errors
     /// One cannot be written; then none is kept.
-    pub(super) fn keep_networks(&self, attachment: &Attachment) -> Result<()> {
+    pub(super) fn keep_networks(&mut self, attachment: &Attachment) -> Result<()> {
         let mut definitions = unused(self, attachment).filter_map(|name| self.catalogue.get(name));
         let kept = definitions.try_for_each(|network| self.store.keep_network(network));
         kept.map_err(|error| {
@@ -53,8 +54,13 @@ impl Engine {
     }
 
     /// Forgets the definitions of those of the attachment's networks that nothing is attached to any more.
-    pub(super) fn forget_networks(&self, attachment: &Attachment) {
-        unused(self, attachment).for_each(|network| forget(&self.store, network));
+    pub(super) fn forget_networks(&mut self, attachment: &Attachment) {
+        let unused: Vec<NetworkName> = unused(self, attachment).cloned().collect();
+        for name in unused {
+            if !forget(&self.store, &name) {
+                self.upkeep.unforgotten.insert(name);
+            }
+        }
     }
 }
 
@@ -66,9 +72,13 @@ fn unused<'a>(
     networks.filter(|network| engine.ledger.members(network) == 0)
 }
 
-fn forget(store: &Store, network: &NetworkName) {
-    // What is left of it is forgotten at the next start.
-    if let Err(error) = store.forget_network(network) {
-        tracing::error!(error = chain(&error), "cannot forget a network that is not in use");
+/// Says whether it is forgotten.
+fn forget(store: &Store, network: &NetworkName) -> bool {
+    match store.forget_network(network) {
+        Ok(()) => true,
+        Err(error) => {
+            tracing::error!(error = chain(&error), "cannot forget a network that is not in use");
+            false
+        }
     }
 }

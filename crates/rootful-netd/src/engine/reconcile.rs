@@ -5,6 +5,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use rootful_net_core::attachment::AttachmentId;
+use rootful_net_core::name::NetworkName;
 use rootful_net_core::observed::Query;
 use rootful_net_core::plan::Step;
 use rootful_net_core::planner::{self, Scope};
@@ -32,8 +33,10 @@ pub(super) struct Upkeep {
     verified: Option<u32>,
     /// Whether something of ours may be left that no attachment stands for, or could not be repaired.
     pub(super) unfinished: bool,
-    /// Attachments that are live and could not be recorded as such.
+    /// Attachments whose records may not say what the ledger says: that they are live, or nothing.
     pub(super) unrecorded: BTreeSet<AttachmentId>,
+    /// Networks whose kept definitions may be there although nothing is attached to them.
+    pub(super) unforgotten: BTreeSet<NetworkName>,
     /// Steps that failed the last time; they are logged once.
     failing: BTreeSet<String>,
     /// When repairs were made.
@@ -41,6 +44,12 @@ pub(super) struct Upkeep {
 }
 
 impl Upkeep {
+    /// Notes that something may be left, also in the tables.
+    pub(super) fn leave_unfinished(&mut self) {
+        self.unfinished = true;
+        self.verified = None;
+    }
+
     /// Whether repairs are undone as fast as they are made.
     fn is_quarrel(&mut self, now: Instant) -> bool {
         while self.repairs.front().is_some_and(|&then| now - then > QUARREL_PERIOD) {
@@ -107,9 +116,17 @@ impl Engine {
             self.keep_leases();
         }
         for id in std::mem::take(&mut self.upkeep.unrecorded) {
-            let Some(attachment) = self.ledger.get(&id) else { continue };
-            if self.store.record(&Record::live(attachment.clone())).is_err() {
+            let written = match self.ledger.get(&id) {
+                Some(attachment) => self.store.record(&Record::live(attachment.clone())),
+                None => self.store.forget(&id),
+            };
+            if written.is_err() {
                 self.upkeep.unrecorded.insert(id);
+            }
+        }
+        for name in std::mem::take(&mut self.upkeep.unforgotten) {
+            if self.ledger.members(&name) == 0 && self.store.forget_network(&name).is_err() {
+                self.upkeep.unforgotten.insert(name);
             }
         }
     }

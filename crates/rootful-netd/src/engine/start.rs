@@ -73,6 +73,7 @@ impl Engine {
         let leases = self.ledger.leases().clone();
         let mut kept = fd_store::take();
         let mut remainder = Remainder::default();
+        let mut given_up = Vec::new();
         for record in records {
             let Record { phase, attachment, previous, .. } = record;
             let live = match (phase, previous) {
@@ -84,6 +85,7 @@ impl Engine {
                 (Phase::Pending, Some(previous)) => {
                     let held = kept.iter().position(|(held, _)| held.is_for(attachment.id()));
                     let held = held.map(|position| kept.swap_remove(position));
+                    given_up.push(attachment.clone());
                     self.go_back(attachment, previous, held, &mut remainder)
                 }
             };
@@ -98,6 +100,8 @@ impl Engine {
         // The links of what was dropped are strays now, and its elements nobody's.
         self.look_after(Scope::Everything);
         self.finish(remainder);
+        // Networks that only an interrupted change was to use.
+        given_up.iter().for_each(|attachment| self.forget_networks(attachment));
         if *self.ledger.leases() != leases {
             self.keep_leases();
         }
@@ -127,7 +131,12 @@ impl Engine {
             remainder.drop_attachment(attachment);
             return None;
         }
-        let steps = planner::restore(&attachment, &previous);
+        let query = planner::restore_query(&attachment, &previous);
+        let steps = match self.observe(&query, None) {
+            Ok(observed) if planner::is_untouched(&attachment, &previous, &observed) => Vec::new(),
+            // Also where it cannot be seen: what is there is made anew then.
+            Ok(_) | Err(_) => planner::restore(&attachment, &previous),
+        };
         let kept = kept.filter(|(_, namespace)| namespace.id() == previous.namespace());
         let namespace = kept.as_ref().map(|(_, namespace)| namespace);
         let restored = match (steps.is_empty(), namespace) {
