@@ -5,11 +5,10 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::os::fd::AsFd as _;
 use std::sync::Barrier;
-use std::thread::ScopedJoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
-use rootful_net_dbus::{AttachmentProperties, DetachOptions, objects};
+use rootful_net_dbus::{AttachmentProperties, DetachOptions, ManagerProxy, objects};
 use rootful_net_tests::Test;
 use rootful_net_tests::container::Container;
 use rootful_net_tests::deadline::eventually;
@@ -47,18 +46,21 @@ fn add_users(_: &Installation) -> Result<()> {
     Ok(fs::write("/etc/group", groups.replace("alice,bob", &format!("alice,bob{names}")))?)
 }
 
+/// Something that is to be done at the same time as others.
+type Work<'a, T> = Box<dyn FnOnce() -> Result<T> + Send + 'a>;
+
 /// Does the pieces of work at the same time, each on a thread of its own; answers with what came of each.
-fn at_once<T: Send>(work: Vec<Box<dyn FnOnce() -> Result<T> + Send + '_>>) -> Vec<Result<T>> {
-    let start = Barrier::new(work.len());
+fn at_once<'a, T: Send + 'a>(work: impl IntoIterator<Item = Work<'a, T>>) -> Vec<Result<T>> {
+    let work: Vec<_> = work.into_iter().collect();
+    let start = &Barrier::new(work.len());
     std::thread::scope(|scope| {
-        let begin = |work: Box<dyn FnOnce() -> Result<T> + Send + '_>| {
-            let start = &start;
-            scope.spawn(move || {
+        let mut threads = Vec::new();
+        for work in work {
+            threads.push(scope.spawn(move || {
                 start.wait();
                 work()
-            })
-        };
-        let threads: Vec<ScopedJoinHandle<'_, _>> = work.into_iter().map(begin).collect();
+            }));
+        }
         threads.into_iter().map(|thread| thread.join().expect("nobody panics")).collect()
     })
 }
@@ -72,6 +74,14 @@ fn attach(
     let namespace = container.namespace().fd()?;
     let answer = user.attach(namespace.as_fd(), &message(name, &["rootful0"], &[publish]))?;
     Ok(answer.map(|_| ()))
+}
+
+/// Detaches everything of the user's; answers with how much that is.
+fn detach_all(user: User) -> Result<usize> {
+    user.on_bus(async |bus| {
+        let manager = ManagerProxy::new(&bus).await?;
+        Ok(manager.detach_all(&DetachOptions::default().to_dictionary()).await?.len())
+    })
 }
 
 fn all_attached() -> Result<Vec<AttachmentProperties>> {
@@ -99,10 +109,12 @@ fn fifty_at_once(sandbox: &Sandbox) -> Result<()> {
         let work = containers.iter().enumerate().map(|(number, container)| {
             // Names are the same from user to user; ports are chosen for whoever asks.
             let name = format!("web{}", number / USERS.len());
-            Box::new(move || attach(owner(number), container, &name, ":80")) as Box<dyn FnOnce() -> _ + Send>
+            let attach = move || attach(owner(number), container, &name, ":80");
+            Box::new(attach) as Work<'_, Result<(), Refusal>>
         });
-        for outcome in at_once(work.collect()) {
-            outcome?.map_err(|refusal| anyhow::anyhow!("round {round}: {refusal:?}"))?;
+        for outcome in at_once(work) {
+            let outcome: Result<(), Refusal> = outcome?;
+            ensure!(outcome.is_ok(), "round {round}: {outcome:?}");
         }
         took.push(started.elapsed());
         let attached = all_attached()?;
@@ -125,15 +137,9 @@ fn fifty_at_once(sandbox: &Sandbox) -> Result<()> {
             .collect::<Result<_>>()?;
         ensure!(*first.get_or_insert_with(|| of_each.clone()) == of_each, "in round {round}");
         let work = USERS.iter().map(|user| {
-            Box::new(move || {
-                let detached = user.on_bus(async |bus| {
-                    let manager = rootful_net_dbus::ManagerProxy::new(&bus).await?;
-                    Ok(manager.detach_all(&DetachOptions::default().to_dictionary()).await?)
-                })?;
-                Ok(detached.len())
-            }) as Box<dyn FnOnce() -> Result<usize> + Send>
+            Box::new(move || detach_all(*user)) as Work<'_, usize>
         });
-        for detached in at_once(work.collect()) {
+        for detached in at_once(work) {
             ensure!(detached? == CONTAINERS / USERS.len());
         }
     }
@@ -154,10 +160,10 @@ fn two_for_one_port(sandbox: &Sandbox) -> Result<()> {
     for round in 0..ROUNDS {
         let work = [0, 1].map(|which: usize| {
             let (user, container) = (users[which], &containers[which]);
-            Box::new(move || attach(user, container, "web", "8080:80/tcp,udp"))
-                as Box<dyn FnOnce() -> _ + Send>
+            let attach = move || attach(user, container, "web", "8080:80/tcp,udp");
+            Box::new(attach) as Work<'_, Result<(), Refusal>>
         });
-        let outcomes: Vec<_> = at_once(work.into()).into_iter().collect::<Result<_>>()?;
+        let outcomes: Vec<_> = at_once(work).into_iter().collect::<Result<_>>()?;
         let winners: Vec<_> = (0..2).filter(|which| outcomes[*which].is_ok()).collect();
         let [winner] = winners[..] else { anyhow::bail!("round {round}: {outcomes:?}") };
         won[winner] += 1;
@@ -194,8 +200,8 @@ fn one_name(sandbox: &Sandbox) -> Result<()> {
             let detached = ALICE.detach("web", &DetachOptions::default())?;
             detached.map(|_| ()).map_err(|refusal| anyhow::anyhow!("detach: {refusal:?}"))
         };
-        let work: Vec<Box<dyn FnOnce() -> Result<()> + Send>> =
-            vec![Box::new(move || dying.kill()), Box::new(attach_staying), Box::new(detach)];
+        let work: [Work<'_, ()>; 3] =
+            [Box::new(move || dying.kill()), Box::new(attach_staying), Box::new(detach)];
         at_once(work).into_iter().collect::<Result<()>>()?;
         // Whichever came last: the name is the living container's, or nobody's.
         let settled = || -> Result<Option<AttachmentProperties>> {

@@ -9,6 +9,7 @@ use rootful_net_tests::fault::Action;
 use rootful_net_tests::sandbox::Sandbox;
 
 use crate::daemon::DEADLINE;
+use crate::documented;
 use crate::stage::{self, Act, Asked, Model, PROMISED, Scenario, Stage};
 
 pub(crate) const TESTS: &[Test] = &[
@@ -39,7 +40,7 @@ fn prove(sandbox: &Sandbox, scenario: Scenario) -> Result<()> {
         let outcome = crash(&mut stage, scenario, &model, &place.name);
         rows.push((place.name.clone(), outcome.with_context(|| place.name)?.to_owned()));
     }
-    stage::ensure_documented(scenario.title, &stage::table(&rows))
+    documented::ensure_documented(scenario.title, &documented::crash_table(&rows))
 }
 
 fn crash(

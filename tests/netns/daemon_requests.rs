@@ -5,6 +5,7 @@ use std::os::fd::AsFd as _;
 use anyhow::{Result, ensure};
 use rootful_net_dbus::{DetachOptions, Dictionary};
 use rootful_net_tests::Test;
+use rootful_net_tests::namespace::run;
 use rootful_net_tests::sandbox::Sandbox;
 use rootful_net_tests::user::{User, message};
 use zbus::{OwnedVariant, Variant};
@@ -22,11 +23,29 @@ pub(crate) const TESTS: &[Test] = &[
     ("requests::ports_outside_the_grant_are_denied", ports_outside_the_grant),
     ("requests::host_address_outside_the_grant_is_denied", host_address_outside_the_grant),
     ("requests::root_needs_no_grant", root_needs_no_grant),
+    ("requests::container_with_ipv6_switched_off_has_ipv4", ipv6_switched_off),
     ("requests::quota_is_kept", quota_is_kept),
     ("requests::full_subnet_is_exhausted", full_subnet),
     ("requests::detaching_others_containers_is_denied", detaching_others),
     ("requests::exit_codes_are_those_of_the_errors", exit_codes),
 ];
+
+/// As with `podman run --sysctl net.ipv6.conf.all.disable_ipv6=1`.
+fn ipv6_switched_off(sandbox: &Sandbox) -> Result<()> {
+    let _system = System::start(sandbox)?;
+    let container = container_of(ALICE)?;
+    container.run(|| {
+        run("sysctl -q -w net.ipv6.conf.all.disable_ipv6=1 net.ipv6.conf.default.disable_ipv6=1")
+    })?;
+    let attachment = ALICE.set_up(&container, "web", "-p 8080:80")?;
+    let addresses = &attachment.interfaces[0].addresses;
+    ensure!(addresses.len() == 1 && addresses[0].starts_with("10.87."), "{addresses:?}");
+    ALICE.tear_down("web")?;
+    ensure_refused("InvalidArgument", &["IPv6 is switched off", "disable_ipv6=1"], || {
+        let network = "rootful0:ip=fd00::7";
+        ALICE.attach(fd(&container)?.as_fd(), &message("web", &[network], &[]))
+    })
+}
 
 fn malformed_arguments(sandbox: &Sandbox) -> Result<()> {
     let _system = System::start(sandbox)?;

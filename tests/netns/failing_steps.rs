@@ -17,6 +17,7 @@ use rootful_net_tests::user::Refusal;
 use rustix::io::Errno;
 
 use crate::daemon::ALICE;
+use crate::documented;
 use crate::stage::{self, Act, Model, PROMISED, Scenario, Stage};
 
 pub(crate) const TESTS: &[Test] = &[
@@ -69,7 +70,7 @@ fn prove(sandbox: &Sandbox, scenario: Scenario) -> Result<()> {
         rows.push((place.name, outcomes.join(" | ")));
     }
     let title = format!("failing: {}", scenario.title);
-    stage::ensure_documented(&title, &stage::failing_table(&rows))
+    documented::ensure_documented(&title, &documented::failing_table(&rows))
 }
 
 /// What the kernel or the disk may say there.

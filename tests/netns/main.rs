@@ -20,6 +20,7 @@ mod daemon_networks;
 mod daemon_persistence;
 mod daemon_requests;
 mod daemon_traffic;
+mod documented;
 mod events;
 mod failing_steps;
 mod failures;
@@ -32,7 +33,9 @@ mod links;
 mod listeners;
 mod namespace;
 mod observe;
+mod picture;
 mod random;
+mod repair_times;
 mod reservations;
 mod ruleset;
 mod stage;
@@ -71,6 +74,7 @@ fn main() -> ExitCode {
         namespace::TESTS,
         observe::TESTS,
         random::TESTS,
+        repair_times::TESTS,
         reservations::TESTS,
         ruleset::TESTS,
         stopping::TESTS,

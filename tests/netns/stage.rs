@@ -2,31 +2,29 @@
 //! notice, and a picture of everything that the product holds, to compare with that of a sandbox where nothing went
 //! wrong.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fs;
-use std::net::{TcpListener, UdpSocket};
 use std::os::fd::AsFd as _;
-use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use rootful_net_dbus::{DetachOptions, Dictionary, ManagerProxy, objects};
+use rootful_net_dbus::{DetachOptions, Dictionary, ManagerProxy};
 use rootful_net_tests::container::Container;
 use rootful_net_tests::daemon::Daemon;
 use rootful_net_tests::deadline::eventually;
 use rootful_net_tests::fault::{Faults, Place};
 use rootful_net_tests::fd_store::{FdStore, Keeps};
 use rootful_net_tests::footprint::Footprint;
-use rootful_net_tests::installation::{Installation, source_dir};
+use rootful_net_tests::installation::Installation;
 use rootful_net_tests::lan::Lan;
-use rootful_net_tests::namespace::{run, run_json};
+use rootful_net_tests::namespace::run;
 use rootful_net_tests::sandbox::Sandbox;
-use rootful_net_tests::sealed;
 use rootful_net_tests::traffic::{Server, ask_tcp};
 use rootful_net_tests::user::{Refusal, message};
-use serde_json::Value;
+use zbus::{OwnedVariant, Variant};
 
 use crate::daemon::{ALICE, BOB, Conversation, DEADLINE, ROOT, container_of, fd, serve};
+use crate::picture::Picture;
 
 /// How long kernel and records may disagree.
 pub(crate) const PROMISED: Duration = Duration::from_secs(2);
@@ -159,27 +157,6 @@ pub(crate) const START: Scenario = Scenario {
     after: Some(DUAL),
     ..REPLACE
 };
-
-/// Everything that the product holds, by what it is.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Picture {
-    parts: BTreeMap<String, String>,
-    leases: BTreeSet<String>,
-}
-
-impl Picture {
-    /// Fails unless the kernel, the records and the bus hold what they hold in `model`. Further leases may be there.
-    pub(crate) fn ensure_same(&self, model: &Self) -> Result<()> {
-        let keys: BTreeSet<_> = self.parts.keys().chain(model.parts.keys()).collect();
-        for key in keys {
-            let (is, should) = (self.parts.get(key), model.parts.get(key));
-            ensure!(is == should, "{key} is {is:#?} instead of {should:#?}");
-        }
-        let missing: Vec<_> = model.leases.difference(&self.leases).collect();
-        ensure!(missing.is_empty(), "leases are missing: {missing:?}");
-        Ok(())
-    }
-}
 
 /// What is expected before a change, after it, and without its subject.
 #[derive(Clone, Debug)]
@@ -460,7 +437,7 @@ impl Stage {
 
     /// Fails unless the daemon itself finds nothing to repair.
     pub(crate) fn ensure_nothing_to_repair(&self) -> Result<()> {
-        let only_look = true.try_into()?;
+        let only_look = OwnedVariant::try_from(Variant::from(true))?;
         let options = Dictionary::from([("dry-run".to_owned(), only_look)]);
         let found = ROOT.on_bus(async |connection| {
             Ok(ManagerProxy::new(&connection).await?.repair(&options).await?)
@@ -471,191 +448,6 @@ impl Stage {
 
     /// What is there now.
     pub(crate) fn picture(&self) -> Result<Picture> {
-        let mut parts = BTreeMap::new();
-        let footprint = Footprint::look()?;
-        parts.insert("the ruleset".to_owned(), footprint.ruleset);
-        links(&mut parts)?;
-        stations(&mut parts)?;
-        for (name, content) in footprint.records {
-            let record = format!("/run/rootful-net/attachments/{name}");
-            // A temporary file has a name of its own.
-            let content = sealed::read(&record).unwrap_or(content);
-            parts.insert(record, without_namespaces(&content));
-        }
-        for directory in ["/run/rootful-net", "/var/lib/rootful-net"] {
-            files(Path::new(directory), &mut parts)?;
-        }
-        for port in [8080, 8081, 9090, 9091] {
-            let tcp = TcpListener::bind(("0.0.0.0", port)).is_ok();
-            let udp = UdpSocket::bind(("0.0.0.0", port)).is_ok();
-            parts.insert(format!("port {port}"), format!("free: tcp {tcp}, udp {udp}"));
-        }
-        for (number, container) in self.containers.iter().enumerate() {
-            let shown = container.run(|| run_json("ip -json address show"))?;
-            for link in shown.as_array().context("a list")? {
-                let name = link["ifname"].as_str().context("a name")?;
-                if name != "lo" {
-                    let facts = format!("{} {}", state(link), addresses(link));
-                    parts.insert(format!("{name} of container {number}"), facts);
-                }
-            }
-        }
-        let attachments =
-            ROOT.on_bus(async |connection| Ok(objects::attachments(&connection).await?))?;
-        for (path, properties) in attachments {
-            parts.insert(path.to_string(), serde_json::to_string(&properties)?);
-        }
-        let mut leases = BTreeSet::new();
-        if !footprint.leases.is_empty() {
-            let mut all: Vec<Value> = serde_json::from_str(&footprint.leases)?;
-            for lease in &mut all {
-                let lease = lease.as_object_mut().context("a lease")?;
-                lease.remove("used");
-                leases.insert(serde_json::to_string(lease)?);
-            }
-        }
-        Ok(Picture { parts, leases })
+        Picture::look(&self.containers)
     }
-}
-
-fn links(parts: &mut BTreeMap<String, String>) -> Result<()> {
-    let shown = run_json("ip -details -json address show")?;
-    let links = shown.as_array().context("a list")?;
-    for link in links {
-        let name = link["ifname"].as_str().context("a name")?;
-        if name == "lo" || name == Lan::HOST_LINK {
-            continue;
-        }
-        let text = |value: &Value| value.to_string();
-        let kind = &link["linkinfo"]["info_kind"];
-        let mut facts = vec![text(kind)];
-        facts.extend(["ifalias", "master", "mtu", "group"].map(|key| text(&link[key])));
-        if kind == "bridge" {
-            facts.push(text(&link["address"]));
-        }
-        let port = &link["linkinfo"]["info_slave_data"];
-        let keys = ["learning", "flood", "locked", "isolated", "hairpin", "group_fwd_mask"];
-        facts.extend(keys.map(|key| text(&port[key])));
-        facts.push(state(link).to_owned());
-        facts.push(addresses(link));
-        parts.insert(format!("link {name}"), facts.join(" "));
-    }
-    Ok(())
-}
-
-/// Whether it is administratively up. Whether it has a carrier follows, sooner or later.
-fn state(link: &Value) -> &'static str {
-    let flags = link["flags"].as_array().map(Vec::as_slice).unwrap_or_default();
-    if flags.iter().any(|flag| flag == "UP") { "up" } else { "down" }
-}
-
-fn addresses(link: &Value) -> String {
-    let addresses = link["addr_info"].as_array().map(Vec::as_slice).unwrap_or_default();
-    let mut addresses: Vec<_> = addresses
-        .iter()
-        .map(|address| format!("{}/{}", address["local"], address["prefixlen"]))
-        .collect();
-    addresses.sort();
-    addresses.join(" ")
-}
-
-fn stations(parts: &mut BTreeMap<String, String>) -> Result<()> {
-    let shown = run_json("bridge -json fdb show")?;
-    for entry in shown.as_array().context("a list")? {
-        let (link, mac) = (entry["ifname"].as_str(), entry["mac"].as_str());
-        let (link, mac) = (link.context("a link")?, mac.context("an address")?);
-        if entry["state"] == "static" && link.starts_with("rn") {
-            parts.insert(format!("station {mac}"), link.to_owned());
-        }
-    }
-    Ok(())
-}
-
-/// Names of files; of what is in them, records and leases are looked at.
-fn files(directory: &Path, parts: &mut BTreeMap<String, String>) -> Result<()> {
-    for entry in fs::read_dir(directory)? {
-        let path = entry?.path();
-        if path.is_dir() {
-            files(&path, parts)?;
-        } else if !path.ends_with("leases.json") && !path.ends_with("ruleset") {
-            parts.entry(path.display().to_string()).or_default();
-        }
-    }
-    Ok(())
-}
-
-/// A record without what tells namespaces apart.
-fn without_namespaces(content: &str) -> String {
-    fn strip(value: &mut Value) {
-        match value {
-            Value::Object(fields) => {
-                fields.remove("namespace");
-                fields.values_mut().for_each(strip);
-            }
-            Value::Array(items) => items.iter_mut().for_each(strip),
-            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
-        }
-    }
-    match serde_json::from_str::<Value>(content) {
-        Ok(mut record) => {
-            strip(&mut record);
-            record.to_string()
-        }
-        Err(_) => content.to_owned(),
-    }
-}
-
-/// Fails unless a generated part of docs/reliability.md, between two comments with its title, is `text`. With
-/// `UPDATE_EXPECT` set it is written instead.
-pub(crate) fn ensure_documented(title: &str, text: &str) -> Result<()> {
-    static FILE: std::sync::Mutex<()> = std::sync::Mutex::new(());
-    let _one_at_a_time = FILE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-    let path = source_dir().join("docs/reliability.md");
-    let content = fs::read_to_string(&path)?;
-    let (begin, end) = (format!("<!-- begin: {title} -->\n"), format!("<!-- end: {title} -->"));
-    let (head, rest) = content.split_once(&begin).with_context(|| format!("no {begin}"))?;
-    let (written, tail) = rest.split_once(&end).with_context(|| format!("no {end}"))?;
-    if written == text {
-        return Ok(());
-    }
-    ensure!(
-        std::env::var_os("UPDATE_EXPECT").is_some(),
-        "docs/reliability.md says of \"{title}\":\n{written}\nand it is:\n{text}\n\
-         UPDATE_EXPECT=1 writes it"
-    );
-    Ok(fs::write(&path, [head, &begin, text, &end, tail].concat())?)
-}
-
-/// A table of places where the daemon was killed and what came of it.
-pub(crate) fn table(rows: &[(String, String)]) -> String {
-    grouped("| step | killed | outcome |\n| --- | --- | --- |\n", rows)
-}
-
-/// A table of places where something failed, and what came of it where it failed once, and throughout.
-pub(crate) fn failing_table(rows: &[(String, String)]) -> String {
-    grouped("| step | failing | once | throughout |\n| --- | --- | --- | --- |\n", rows)
-}
-
-/// A row for the places of one scope that have the same outcome.
-fn grouped(head: &str, rows: &[(String, String)]) -> String {
-    let mut table: Vec<(String, Vec<&str>, &str)> = Vec::new();
-    for (place, outcome) in rows {
-        let (_, place) = place.split_once('/').unwrap_or(("", place));
-        let (scopes, point) = place.rsplit_once('/').unwrap_or(("", place));
-        match table.last_mut() {
-            Some((last, points, same)) if last == scopes && same == outcome => points.push(point),
-            Some(_) | None => table.push((scopes.to_owned(), vec![point], outcome)),
-        }
-    }
-    let mut text = format!("\n{head}");
-    for (scopes, points, outcome) in table {
-        // The numbers count what is done in between, too.
-        let names = scopes.split('/').map(|scope| {
-            scope.trim_start_matches(|digit: char| digit.is_ascii_digit()).trim_start()
-        });
-        let scope = names.collect::<Vec<_>>().join(": ");
-        text.push_str(&format!("| {scope} | {} | {outcome} |\n", points.join(", ")));
-    }
-    text.push('\n');
-    text
 }

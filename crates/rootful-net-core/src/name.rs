@@ -14,11 +14,18 @@ const QUOTED_CHARS: usize = 64;
 /// unprintable escaped, and cut off with "…" after 64 characters.
 #[must_use]
 pub fn quoted(text: &str) -> String {
-    let mut out = String::from('"');
-    let mut room = QUOTED_CHARS;
+    format!("\"{}\"", escaped(text, QUOTED_CHARS).replace('"', "\\\""))
+}
+
+/// Text from outside made safe for a log: everything escaped that could end a line or steer a terminal, and cut off
+/// with "…" after so many characters. Quotes stay as they are.
+#[must_use]
+pub fn escaped(text: &str, max_chars: usize) -> String {
+    let mut out = String::new();
+    let mut room = max_chars;
     for character in text.chars() {
         let escaped = match character {
-            '\'' => String::from('\''),
+            '"' | '\'' => character.to_string(),
             other => other.escape_debug().to_string(),
         };
         match room.checked_sub(escaped.chars().count()) {
@@ -30,7 +37,6 @@ pub fn quoted(text: &str) -> String {
         }
         out.push_str(&escaped);
     }
-    out.push('"');
     out
 }
 

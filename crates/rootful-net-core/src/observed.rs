@@ -61,6 +61,8 @@ pub struct Observed {
     pub links_accepting_ra: Vec<InterfaceName>,
     /// The links inside the container's namespace, where one was given.
     pub namespace_links: Vec<Link>,
+    /// Whether that namespace gives new interfaces no IPv6: `net.ipv6.conf.default.disable_ipv6` is 1 there.
+    pub namespace_lacks_ipv6: bool,
 }
 
 /// A link, on the host or in a namespace.
@@ -182,6 +184,11 @@ impl Sysctl {
     /// the rules for packets. They exist with br_netfilter.
     pub fn bridge_netfilter() -> [Self; 2] {
         ["iptables", "ip6tables"].map(|family| Self(format!("bridge/bridge-nf-call-{family}")))
+    }
+
+    /// `net.ipv6.conf.default.disable_ipv6`: whether new links have no IPv6.
+    pub fn new_links_lack_ipv6() -> Self {
+        Self("ipv6/conf/default/disable_ipv6".to_owned())
     }
 
     /// `net.ipv4.conf.LINK.NAME`.

@@ -85,8 +85,12 @@ pub(crate) fn observe(
         observed.stations = stations(socket)?;
     }
     if let Some(namespace) = namespace {
-        let inside = || RouteSocket::open().and_then(|mut socket| all_links(&mut socket));
-        observed.namespace_links = namespace.run(inside)??;
+        let inside = || {
+            let links = RouteSocket::open().and_then(|mut socket| all_links(&mut socket))?;
+            let lacks_ipv6 = sysctl::read(&Sysctl::new_links_lack_ipv6())?.as_deref() == Some("1");
+            Ok::<_, KernelError>((links, lacks_ipv6))
+        };
+        (observed.namespace_links, observed.namespace_lacks_ipv6) = namespace.run(inside)??;
     }
     Ok(observed)
 }

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use rootful_net_core::name::escaped;
 use rootful_net_dbus::{AttachMessage, Error};
 use zbus::DBusError as _;
 
@@ -192,35 +193,13 @@ fn bounded_list(items: &[String]) -> String {
         if position > 0 {
             text.push(' ');
         }
-        text.push_str(&cut(item, 128));
+        text.push_str(&escaped(item, 128));
     }
     text
 }
 
 fn bounded(text: &str) -> String {
-    cut(text, MAX_CHARS)
-}
-
-/// The text with everything escaped that could end the record or steer a terminal, cut off after so many
-/// characters.
-fn cut(text: &str, max_chars: usize) -> String {
-    let mut out = String::new();
-    let mut room = max_chars;
-    for character in text.chars() {
-        let escaped = match character {
-            '"' | '\'' => character.to_string(),
-            other => other.escape_debug().to_string(),
-        };
-        match room.checked_sub(escaped.chars().count()) {
-            Some(left) => room = left,
-            None => {
-                out.push('…');
-                break;
-            }
-        }
-        out.push_str(&escaped);
-    }
-    out
+    escaped(text, MAX_CHARS)
 }
 
 #[cfg(test)]

@@ -49,6 +49,7 @@ pub(crate) fn plan_error(error: &PlanError) -> Error {
     match error {
         PlanError::UnknownNetwork { .. } => Error::NotFound(message),
         PlanError::AddressUnusable { .. }
+        | PlanError::Ipv6SwitchedOff { .. }
         | PlanError::AliasDotted { .. }
         | PlanError::NothingToPublishTo { .. } => Error::InvalidArgument(message),
         PlanError::AddressExhausted { .. } => Error::AddressExhausted(message),

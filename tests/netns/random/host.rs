@@ -416,9 +416,9 @@ impl Host {
         for table in tables {
             things.push(run(&format!("nft --handle list {table}"))?);
         }
-        let own = |line: &&str| !line.contains("dev rootful") && !line.contains("dev rn");
-        let routes = run("ip route")? + &run("ip -6 route")?;
-        things.extend(routes.lines().filter(own).map(str::to_owned));
+        // Routes of links that are going have no name for them any more.
+        let is_foreign = |line: &&str| ["br-foreign", "blackhole"].iter().any(|word| line.contains(word));
+        things.extend(run("ip route")?.lines().filter(is_foreign).map(str::to_owned));
         if Path::new("/sys/class/net/br-foreign").exists() {
             things.push(run("ip -4 address show br-foreign")?);
         }

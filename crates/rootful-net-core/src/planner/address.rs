@@ -13,15 +13,21 @@ use crate::name::{ContainerName, InterfaceName, NetworkName};
 use crate::network::{Network, Subnet};
 use crate::request::NetworkRequest;
 
-/// The interface addresses on one network, one for each subnet or as asked for.
+/// The interface addresses on one network, one for each subnet or as asked for; of IPv4 alone for a container that
+/// lacks IPv6.
 pub(super) fn addresses(
     world: World<'_>,
     holder: &Holder,
     network: &Network,
     asked: &NetworkRequest,
+    lacks_ipv6: bool,
 ) -> Result<Vec<IpNet>, PlanError> {
+    let switched_off = || PlanError::Ipv6SwitchedOff { network: network.name().clone() };
     let mut addresses = Vec::new();
     for &address in &asked.addresses {
+        if lacks_ipv6 && address.is_ipv6() {
+            return Err(switched_off());
+        }
         let subnet = network.subnets().iter().find(|subnet| subnet.is_usable(address));
         let subnet = subnet.ok_or_else(|| unusable(network, address))?;
         check_free(world, holder, network.name(), address)?;
@@ -31,10 +37,14 @@ pub(super) fn addresses(
     for subnet in network.subnets() {
         let is_ipv4 = subnet.subnet().addr().is_ipv4();
         // One address of each family: where one was asked for, none is derived.
-        if chosen.iter().any(|address| address.addr().is_ipv4() == is_ipv4) {
+        let is_chosen = chosen.iter().any(|address| address.addr().is_ipv4() == is_ipv4);
+        if is_chosen || (lacks_ipv6 && !is_ipv4) {
             continue;
         }
         addresses.push(with_prefix(subnet, derived(world, holder, network, subnet)?));
+    }
+    if lacks_ipv6 && addresses.is_empty() {
+        return Err(switched_off());
     }
     addresses.sort_by_key(|address| address.addr().is_ipv6());
     Ok(addresses)

@@ -10,7 +10,7 @@ use super::{Change, PlanError, World, bridge, tables};
 use crate::attachment::{Attachment, AttachmentId, Holder, Interface, NamespaceId};
 use crate::derivation::link_local;
 use crate::dns;
-use crate::link::{Hairpin, InterfaceSetup, Veth};
+use crate::link::{InterfaceSetup, Veth};
 use crate::name::{InterfaceName, NetworkName};
 use crate::network::Network;
 use crate::observed::{LinkKind, Observed, Query};
@@ -89,8 +89,7 @@ pub fn attach(
     let kept_from = existing.filter(|existing| existing.namespace() == namespace);
     let names = interface_names(observed, kept_from, request)?;
     let id = attachment_id(world, &holder);
-    let hairpin = bridge::hairpin(observed);
-    let interfaces = interfaces(world, &holder, &id, request, &networks, names, hairpin)?;
+    let interfaces = interfaces(world, observed, &holder, &id, request, &networks, names)?;
     let forwards = forwards(world, observed, authorized, &holder, &interfaces)?;
     let attachment = Attachment {
         id,
@@ -197,19 +196,21 @@ fn interface_names(
 
 fn interfaces(
     world: World<'_>,
+    observed: &Observed,
     holder: &Holder,
     id: &AttachmentId,
     request: &AttachRequest,
     networks: &[&Network],
     names: Vec<InterfaceName>,
-    hairpin: Hairpin,
 ) -> Result<Vec<Interface>, PlanError> {
+    let hairpin = bridge::hairpin(observed);
     // The first network that leads out has the default routes, of each family.
     let mut routed = BTreeSet::new();
     let mut interfaces = Vec::new();
     for ((asked, network), name) in request.networks.iter().zip(networks).zip(names) {
         let container_mac = mac(world, holder, network, asked)?;
-        let addresses = addresses(world, holder, network, asked)?;
+        let lacks_ipv6 = observed.namespace_lacks_ipv6;
+        let addresses = addresses(world, holder, network, asked, lacks_ipv6)?;
         let has_ipv6 = addresses.iter().any(|address| address.addr().is_ipv6());
         let is_routed = |subnet: &&crate::network::Subnet| {
             addresses.iter().any(|address| subnet.subnet().contains(&address.addr()))

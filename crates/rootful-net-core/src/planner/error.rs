@@ -59,6 +59,14 @@ pub enum PlanError {
         /// Its subnets.
         subnets: String,
     },
+    /// The container has IPv6 switched off, and there is nothing else for it.
+    #[error(
+        "IPv6 is switched off in the container, so it can have no IPv6 address on network \"{network}\"; run it without --sysctl net.ipv6.conf.all.disable_ipv6=1 or default.disable_ipv6=1, or use an IPv4 address or network"
+    )]
+    Ipv6SwitchedOff {
+        /// The network.
+        network: NetworkName,
+    },
     /// Somebody has the address.
     #[error("address {address} on network \"{network}\" {}", taken_by(holder))]
     AddressTaken {

@@ -147,12 +147,13 @@ pub fn restore_query(attachment: &Attachment, previous: &Attachment) -> Query {
 }
 
 /// Whether an interrupted replacement in one namespace had not begun with the links: those that it was to unplug are
-/// there, and none of the new ones. False where an old and a new one have the same name, which tells nothing.
+/// there, and none of the new ones. False where an old and a new one have the same name, which tells nothing, and where
+/// an old one is down: one that is given back comes up last of all, when its other end is set up.
 pub fn is_untouched(attachment: &Attachment, previous: &Attachment, observed: &Observed) -> bool {
     let (new, old) = replaced(attachment, previous);
-    let is_there =
-        |interface: &&Interface| observed.links.contains_key(interface.veth.host_link.as_str());
-    old.iter().all(is_there) && !new.iter().any(is_there)
+    let link = |interface: &Interface| observed.links.get(interface.veth.host_link.as_str());
+    let is_up = |interface: &&Interface| link(interface).is_some_and(|link| link.up);
+    old.iter().all(is_up) && !new.iter().any(|interface| link(interface).is_some())
 }
 
 /// The interfaces that a replacement makes and those that it removes.

@@ -436,7 +436,12 @@ impl Engine {
             id == attachment.id() && *namespace == previous.namespace()
         });
         let within = Some(previous.namespace());
-        let steps = planner::restore(attachment, &previous);
+        let query = planner::restore_query(attachment, &previous);
+        let observed = self.host(state).observe(&query, None);
+        let steps = match planner::is_untouched(attachment, &previous, &observed) {
+            true => Vec::new(),
+            false => planner::restore(attachment, &previous),
+        };
         let live = Operation::Write(Record { phase: Phase::Live, attachment: previous.clone() });
         let done = vec![live, Operation::Enter(previous), Operation::LetGo];
         if steps.is_empty() || self.mistake == Some(Mistake::ForgetsReplacements) {

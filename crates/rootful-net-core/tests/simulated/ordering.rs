@@ -1,5 +1,5 @@
 //! The order of things in the engine: in every state that requests, deaths, events, crashes and refusals can lead to,
-//! nothing is lost that was promised and nothing stays that is dead. That is gone through in full, about 160,000 states
+//! nothing is lost that was promised and nothing stays that is dead. That is gone through in full, about 155,000 states
 //! in all; `cargo test -p rootful-net-core --test simulated ordering -- --nocapture` says how many each time.
 //!
 //! Always: no port of ours is up without its guard; no two attachments have one address or port; nothing is released

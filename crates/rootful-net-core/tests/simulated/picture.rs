@@ -103,7 +103,8 @@ pub(crate) fn touched(step: &Step) -> Option<&str> {
     }
 }
 
-/// A port of ours that frames can come in by without being looked at: it is up on a bridge, and not in the set of ports.
+/// A port of ours that frames can come in by without being looked at: it is up on a bridge, and not in the set of
+/// ports.
 pub(crate) fn unguarded(host: &SimulatedHost) -> Option<&str> {
     let guard = host.tables.get(&TableName::BRIDGE);
     let is_port = |name: &str| {

@@ -95,6 +95,37 @@ fn taking_back_can_itself_break_off_anywhere() {
     }
 }
 
+/// Without that a container would lose its network where nobody kept its namespace.
+#[test]
+fn what_had_not_begun_with_the_links_is_told_from_what_had() {
+    let mut recognized = Vec::new();
+    for (name, replacement) in replacements() {
+        let (new, previous) = (&replacement.new, &replacement.previous);
+        let query = planner::restore_query(new, previous);
+        let is_untouched = |machine: &Machine| {
+            planner::is_untouched(new, previous, &machine.host.observe(&query, None))
+        };
+        if is_untouched(&replacement.machine) {
+            recognized.push(name);
+        }
+        let restore = planner::restore(new, previous);
+        for done in 0..=replacement.steps.len() {
+            for restored in 0..=restore.len() {
+                let mut machine = replacement.broken_off(done);
+                for step in &restore[..restored] {
+                    machine.host.apply(step, Some(previous.namespace())).unwrap();
+                }
+                let is_whole = machine.host.namespaces == replacement.machine.host.namespaces;
+                let when = format!("{name}: {done} steps done, {restored} taken back");
+                assert!(is_whole || !is_untouched(&machine), "{when}");
+            }
+        }
+    }
+    // In the others old and new links have the same names.
+    let expected = ["other ports", "another network", "a further network", "one of two changed"];
+    assert_eq!(recognized, expected);
+}
+
 #[test]
 fn links_that_stay_are_not_touched() {
     for (name, replacement) in replacements() {

@@ -1,5 +1,5 @@
-//! Where everything stands that a model of the engine speaks of: the host, the service, its clients, and what is recorded
-//! and promised.
+//! Where everything stands that the model of the engine speaks of: the host, the service, its clients, and what is
+//! recorded and promised.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};

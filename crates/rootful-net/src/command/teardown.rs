@@ -1,5 +1,6 @@
 //! `rootful-net teardown`: detaches. It must work when the container is gone, and does not need podman.
 
+use std::collections::BTreeSet;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::PathBuf;
 
@@ -40,7 +41,7 @@ pub(crate) struct Teardown {
     #[arg(long, value_name = "NAME")]
     name: Option<ContainerName>,
 
-    /// Detach all of the caller's containers and print their names
+    /// Detach all of the caller's containers, for root everybody's, and print their names
     #[arg(long)]
     all: bool,
 }
@@ -114,6 +115,15 @@ async fn detach_namespace(namespace: Result<OwnedFd, NamespaceError>) -> Result<
 
 async fn detach_all() -> Result<String, Error> {
     let service = Service::connect().await?;
-    let names = service.detach_all(DetachOptions::default()).await?;
+    let uid = attached::own_uid();
+    let owners: BTreeSet<u32> = match uid {
+        0 => service.attachments().await?.into_iter().map(|(_, found)| found.owner).collect(),
+        uid => [uid].into(),
+    };
+    let mut names = Vec::new();
+    for owner in owners {
+        let owner = (owner != uid).then_some(owner);
+        names.extend(service.detach_all(DetachOptions { owner, container_id: None }).await?);
+    }
     Ok(names.iter().map(|name| output::printable(name) + "\n").collect())
 }

@@ -45,8 +45,9 @@ impl Engine {
     /// # Errors
     /// One cannot be written; then none is kept.
     pub(super) fn keep_networks(&mut self, attachment: &Attachment) -> Result<()> {
-        let mut definitions = unused(self, attachment).filter_map(|name| self.catalogue.get(name));
-        let kept = definitions.try_for_each(|network| self.store.keep_network(network));
+        let kept = unused(self, attachment)
+            .filter_map(|name| self.catalogue.get(name))
+            .try_for_each(|network| self.store.keep_network(network));
         kept.map_err(|error| {
             self.forget_networks(attachment);
             unrecorded(&error)

@@ -1,0 +1,77 @@
+# The service stops, is replaced, is killed, is removed: what is attached stays, and goes when the administrator says so.
+
+readonly RUN='podman run --detach --network=none'
+readonly SERVER='busybox httpd -f -p 80 -h /srv'
+
+pid_of_service() {
+    systemctl show --property MainPID --value rootful-netd.service
+}
+
+# What the kernel has of the product's, with the handles of rules.
+seen() {
+    nft --handle list ruleset
+    ip -o address
+    ip -o link | sed 's/ state [A-Z]*//'
+    bridge fdb show
+}
+
+# nothing_changed: since `before` was taken.
+nothing_changed() {
+    check 'nothing in the kernel has changed' test "$(seen)" = "$before"
+    on_lan 'curl -fsS http://192.0.2.1:8080/'
+    expect_output '^hello from the container$'
+}
+
+lan_client up
+as alice "$RUN --name web --annotation io.rootful-net.publish=8080:80 $SERVER"
+as bob "$RUN --name web --annotation io.rootful-net.publish=8081:80 $SERVER"
+wait_for 'run_on_lan "curl -fsS -m 1 http://192.0.2.1:8080/"'
+before=$(seen)
+
+step "it stops: the containers' network stays"
+host 'systemctl stop rootful-netd.service'
+nothing_changed
+
+step "whoever asks has it start"
+as alice 'rootful-net ps'
+expect_output '^web .*8080->80'
+nothing_changed
+
+step "it is replaced by another program file and started again"
+host 'cp /usr/libexec/rootful-net/rootful-netd /usr/libexec/rootful-net/rootful-netd.new'
+host 'mv /usr/libexec/rootful-net/rootful-netd.new /usr/libexec/rootful-net/rootful-netd'
+pid=$(pid_of_service)
+host 'systemctl restart rootful-netd.service'
+check 'it is another process' test "$(pid_of_service)" != "$pid"
+nothing_changed
+
+step "it is killed"
+pid=$(pid_of_service)
+host "kill -KILL $pid"
+wait_for "[[ \$(pid_of_service) != @(0|$pid) ]] && systemctl is-active rootful-netd.service"
+as alice 'rootful-net ps'
+nothing_changed
+
+step "restarts while somebody sets up and takes down: nobody is told no"
+(for _ in 1 2 3 4 5 6; do
+    run_as bob "$RUN --replace --name busy --annotation io.rootful-net.publish=8082:80 $SERVER" || echo "no: $?"
+done) >/run/busy 2>&1 &
+busy=$!
+for _ in 1 2 3 4; do
+    host 'systemctl restart rootful-netd.service'
+    # systemd takes more for a loop.
+    host 'systemctl reset-failed rootful-netd.service'
+done
+wait "$busy"
+check 'every container was started' test "$(grep -c '^no:' /run/busy)" = 0
+as bob 'podman rm --force --time 0 busy'
+
+step "root takes down everything of everybody, and removes the product"
+host 'rootful-net ps --all'
+expect_output '^web '
+host 'rootful-net teardown --all'
+check 'two names are printed' test "$(grep -c '^web$' <<<"$output")" = 2
+assert_nothing_left
+host 'systemctl stop rootful-netd.service'
+as alice 'podman rm --force --time 0 web'
+as bob 'podman rm --force --time 0 web'
