@@ -136,9 +136,7 @@ fn fifty_at_once(sandbox: &Sandbox) -> Result<()> {
             .map(|one| Ok((one.owner, one.name.clone(), addresses(one)?)))
             .collect::<Result<_>>()?;
         ensure!(*first.get_or_insert_with(|| of_each.clone()) == of_each, "in round {round}");
-        let work = USERS.iter().map(|user| {
-            Box::new(move || detach_all(*user)) as Work<'_, usize>
-        });
+        let work = USERS.iter().map(|user| Box::new(move || detach_all(*user)) as Work<'_, usize>);
         for detached in at_once(work) {
             ensure!(detached? == CONTAINERS / USERS.len());
         }

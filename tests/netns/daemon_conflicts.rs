@@ -7,6 +7,7 @@ use anyhow::{Result, ensure};
 use rootful_net_dbus::DetachOptions;
 use rootful_net_tests::Test;
 use rootful_net_tests::container::Container;
+use rootful_net_tests::daemon::Daemon;
 use rootful_net_tests::footprint::Footprint;
 use rootful_net_tests::namespace::run;
 use rootful_net_tests::sandbox::Sandbox;
@@ -180,7 +181,7 @@ fn replacing_the_namespace(sandbox: &Sandbox) -> Result<()> {
 }
 
 /// A network without IPv6, and a container on it that new interfaces of have no IPv6.
-fn without_ipv6(sandbox: &Sandbox) -> Result<(System, Web)> {
+fn on_ipv4_alone(sandbox: &Sandbox) -> Result<(System, Web)> {
     let system = System::start_with(sandbox, |installation| {
         installation.add_network(
             r#"{"name": "four", "driver": "bridge", "network_interface": "rootful4",
@@ -199,7 +200,7 @@ fn without_ipv6(sandbox: &Sandbox) -> Result<(System, Web)> {
     })?;
     let container = container_of(ALICE)?;
     let servers = serve(&container, &[80])?;
-    set_ipv6(&container, false)?;
+    block_default_route(&container, true)?;
     let arguments = "--network four -p 8080:80/tcp,udp";
     let attachment = ALICE.set_up(&container, "web", arguments)?;
     let web =
@@ -208,16 +209,17 @@ fn without_ipv6(sandbox: &Sandbox) -> Result<(System, Web)> {
 }
 
 /// Says whether the container's new interfaces have IPv6.
-fn set_ipv6(container: &Container, on: bool) -> Result<()> {
-    let value = if on { "0" } else { "1" };
-    let path = "/proc/sys/net/ipv6/conf/default/disable_ipv6";
-    container.run(|| Ok(std::fs::write(path, value)?))
+/// Has the container be in the way of a default route of IPv6, or no longer.
+fn block_default_route(container: &Container, on: bool) -> Result<()> {
+    let action = if on { "append" } else { "delete" };
+    container.run(|| run(&format!("ip -6 route {action} blackhole default")))?;
+    Ok(())
 }
 
 fn failed_replacement(sandbox: &Sandbox) -> Result<()> {
-    let (system, web) = without_ipv6(sandbox)?;
+    let (system, web) = on_ipv4_alone(sandbox)?;
     let before = Footprint::look()?;
-    // The old interface is unplugged by the time at which the new one cannot get its IPv6 address.
+    // The old interface is unplugged by the time at which the new one cannot get its default route.
     let mut other = message("web", &["rootful0"], &["8080:80/tcp,udp"]);
     other.replace = true;
     let outcome = ALICE.attach(fd(&web.container)?.as_fd(), &other)?;
@@ -235,16 +237,17 @@ fn failed_replacement(sandbox: &Sandbox) -> Result<()> {
 fn impossible_undo(sandbox: &Sandbox) -> Result<()> {
     let system = System::start(sandbox)?;
     let web = Web::set_up(ALICE, "web", "-p 8080:80/tcp,udp")?;
-    // Neither the new interface nor, after it, the old one can get its IPv6 address.
-    set_ipv6(&web.container, false)?;
+    // Neither the new interface nor, after it, the old one can get its default route.
+    block_default_route(&web.container, true)?;
     let mut other = message("web", &["rootful0:mac=02:00:00:00:00:09"], &["8080:80/tcp,udp"]);
     other.replace = true;
     let outcome = ALICE.attach(fd(&web.container)?.as_fd(), &other)?;
     let Err(refusal) = outcome else { anyhow::bail!("replaced: {outcome:?}") };
     ensure!(refusal.message.contains("undoing it failed"), "{refusal:?}");
-    ALICE.tear_down("web")?;
+    // What is in the container is not what was recorded: nothing is better.
     ensure_nothing_is_left()?;
-    set_ipv6(&web.container, true)?;
+    ensure!(Daemon::log()?.contains("neither replaced nor put back"), "{}", Daemon::log()?);
+    block_default_route(&web.container, false)?;
     ALICE.set_up(&web.container, "web", "-p 8080:80/tcp,udp")?;
     system.lan.run(|| ensure_seen("192.0.2.1:8080", "192.0.2.100"))
 }

@@ -41,6 +41,7 @@ fn ipv6_switched_off(sandbox: &Sandbox) -> Result<()> {
     let addresses = &attachment.interfaces[0].addresses;
     ensure!(addresses.len() == 1 && addresses[0].starts_with("10.87."), "{addresses:?}");
     ALICE.tear_down("web")?;
+    ensure_nothing_is_left()?;
     ensure_refused("InvalidArgument", &["IPv6 is switched off", "disable_ipv6=1"], || {
         let network = "rootful0:ip=fd00::7";
         ALICE.attach(fd(&container)?.as_fd(), &message("web", &[network], &[]))

@@ -114,7 +114,7 @@ fn fail(
     stage.faults.clear()?;
     ensure!(stage.daemon.is_some(), "the daemon does not start");
     let outcome = eventually(PROMISED, || {
-        let outcome = outcome(stage, scenario, model, answer.as_ref())?;
+        let outcome = outcome(stage, scenario, model, failing, answer.as_ref())?;
         stage.ensure_nothing_to_repair()?;
         Ok(outcome)
     })?;
@@ -142,6 +142,7 @@ fn outcome(
     stage: &Stage,
     scenario: Scenario,
     model: &Model,
+    failing: Failing,
     answer: Option<&Result<(), Refusal>>,
 ) -> Result<&'static str> {
     let picture = stage.picture()?;
@@ -158,7 +159,11 @@ fn outcome(
             let Err(before) = picture.ensure_same(&model.before) else { return Ok("undone") };
             match picture.ensure_same(&model.without) {
                 // What cannot be done and cannot be undone either.
-                Ok(()) => Ok("released"),
+                Ok(()) => {
+                    let may_be = failing == Failing::Throughout || scenario.may_release;
+                    ensure!(may_be, "a live attachment is lost");
+                    Ok("released")
+                }
                 Err(without) => bail!("not as before ({before:#}), nor released ({without:#})"),
             }
         }

@@ -70,6 +70,12 @@ pub struct Flows {
 }
 
 impl Step {
+    /// Whether frames come in by a port from then on. It is not to be done where rules that it relies on could not be
+    /// changed: reconciliation does it behind them.
+    pub fn opens_a_port(&self) -> bool {
+        matches!(self, Self::BringUp(_))
+    }
+
     /// The steps that take this one back, in order; none where nothing needs to be or can be taken back.
     pub fn undo(&self) -> Vec<Self> {
         match self {

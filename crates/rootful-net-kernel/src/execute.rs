@@ -94,11 +94,18 @@ impl Kernel {
 
     fn take_back(&mut self, done: &[Step], namespace: Option<&Namespace>) -> Vec<UndoFailure> {
         let _scope = fault::scope("undo");
-        let undo = |step: Step| match self.apply(&step, namespace) {
-            Ok(()) => None,
-            Err(source) => Some(UndoFailure { step: step.to_string(), source }),
-        };
-        done.iter().rev().flat_map(Step::undo).filter_map(undo).collect()
+        let mut failures: Vec<UndoFailure> = Vec::new();
+        let mut rules_differ = false;
+        for step in done.iter().rev().flat_map(Step::undo) {
+            if rules_differ && step.opens_a_port() {
+                continue;
+            }
+            if let Err(source) = self.apply(&step, namespace) {
+                rules_differ |= matches!(step, Step::ChangeRules(_));
+                failures.push(UndoFailure { step: step.to_string(), source });
+            }
+        }
+        failures
     }
 
     /// Carries out one step. One that fails leaves nothing of itself behind.

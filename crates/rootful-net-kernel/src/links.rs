@@ -25,6 +25,7 @@ use rustix::io::Errno;
 
 use crate::error::{KernelError, LinkAction, RequestError};
 use crate::namespace::Namespace;
+use crate::observe;
 use crate::route_socket::{Batch, RouteSocket};
 use crate::sysctl;
 
@@ -177,6 +178,8 @@ pub(crate) fn delete(socket: &mut RouteSocket, link: &InterfaceName) -> Result<(
     batch.add(RouteNetlinkMessage::DelLink(message), 0, failure(LinkAction::Delete, link));
     match socket.change(batch) {
         Err(KernelError::NoLink { .. }) => Ok(()),
+        // The answer was lost, not necessarily the request.
+        Err(KernelError::Exchange { .. }) if socket.index(link)?.is_none() => Ok(()),
         outcome => outcome,
     }
 }
@@ -265,6 +268,11 @@ fn create(
         }) => {
             Err(other_reason(socket)
                 .unwrap_or_else(|| KernelError::LinkExists { link: link.clone() }))
+        }
+        // The answer was lost, not necessarily the request.
+        Err(error @ KernelError::Exchange { .. }) => {
+            let is_made = observe::is_unfinished(socket, link)?;
+            undo_unless(Err(error), link, || if is_made { delete(socket, link) } else { Ok(()) })
         }
         outcome => outcome,
     }

@@ -100,6 +100,18 @@ pub(crate) fn is_own(link: &Link) -> bool {
     link.name.starts_with(OWN_PREFIX) || link.kind == LinkKind::Bridge
 }
 
+/// Whether there is a link of this name that rootful-net made and did not finish.
+pub(crate) fn is_unfinished(
+    socket: &mut RouteSocket,
+    link: &InterfaceName,
+) -> Result<bool, KernelError> {
+    let query = Query { links: [link.clone()].into(), ..Query::default() };
+    let links = named_links(socket, &query)?;
+    Ok(links
+        .iter()
+        .any(|link| link.alias.is_some() && link.alias == planner::unfinished_alias(&link.kind)))
+}
+
 fn named_links(socket: &mut RouteSocket, query: &Query) -> Result<Vec<Link>, KernelError> {
     let question = |name: &_| without_statistics(LinkUnspec::new_with_name(AsRef::as_ref(name)));
     let questions = query.links.iter().map(question).collect();

@@ -8,9 +8,11 @@ pid_of_service() {
 
 lan_client up
 step "the unit asks for it"
+host 'systemctl start rootful-netd.service'
 host 'systemctl show --property WatchdogUSec,FileDescriptorStoreMax rootful-netd.service'
 expect_output '^WatchdogUSec=30s$'
 expect_output '^FileDescriptorStoreMax=128$'
+host 'systemctl stop rootful-netd.service'
 
 step "the administrator wants it sooner"
 host 'mkdir -p /etc/systemd/system/rootful-netd.service.d'

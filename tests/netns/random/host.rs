@@ -417,7 +417,8 @@ impl Host {
             things.push(run(&format!("nft --handle list {table}"))?);
         }
         // Routes of links that are going have no name for them any more.
-        let is_foreign = |line: &&str| ["br-foreign", "blackhole"].iter().any(|word| line.contains(word));
+        let is_foreign =
+            |line: &&str| ["br-foreign", "blackhole"].iter().any(|word| line.contains(word));
         things.extend(run("ip route")?.lines().filter(is_foreign).map(str::to_owned));
         if Path::new("/sys/class/net/br-foreign").exists() {
             things.push(run("ip -4 address show br-foreign")?);

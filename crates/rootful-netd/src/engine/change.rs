@@ -10,7 +10,7 @@ use rootful_net_core::plan::Step;
 use rootful_net_core::planner::{self, AttachDecision, Change, Scope};
 use rootful_net_core::policy::{self, Consent, Decision};
 use rootful_net_dbus::{Error, Result};
-use rootful_net_kernel::{Namespace, fault};
+use rootful_net_kernel::{ExecuteError, Namespace, fault};
 
 use super::{Attach, Attached, Engine, Selection};
 use crate::error::{chain, denied, internal, not_carried_out, plan_error, unrecorded};
@@ -122,7 +122,7 @@ impl Engine {
         // Only who has the namespace can give it back what is unplugged, should this process be killed before the record
         // is live.
         let unplugs = change.plan.steps.iter().any(|step| matches!(step, Step::Unplug { .. }));
-        let _held = unplugs.then(|| Held::new(id, namespace));
+        let held = unplugs.then(|| Held::new(id, namespace));
         let pending = Record::pending(attachment.clone(), previous.clone());
         if let Err(error) = self.store.record(&pending) {
             // It may have been written nevertheless.
@@ -133,8 +133,12 @@ impl Engine {
         let steps = &change.plan.steps;
         let carried_out = self.act(|kernel| kernel.carry_out(steps, Some(namespace)));
         if let Err(error) = carried_out {
+            self.give_up_unplugged(steps, &error);
             self.put_record_right(id, previous.as_ref());
             self.forget_networks(&attachment);
+            if unplugs && !error.undo_failures.is_empty() {
+                self.give_up(id);
+            }
             return Err(not_carried_out(&error));
         }
         fault::passage("before it is entered");
@@ -143,7 +147,7 @@ impl Engine {
         if let Err(error) = self.store.record(&Record::live(attachment.clone())) {
             // The record stays pending: a restart would take the attachment for unfinished.
             tracing::error!(error = chain(&error), "cannot record that the attachment is live");
-            self.upkeep.unrecorded.insert(id.clone());
+            self.upkeep.unrecorded.insert(id.clone(), held);
         }
         if let Some(previous) = &previous {
             self.forget_networks(previous);
@@ -154,6 +158,50 @@ impl Engine {
         Ok(attachment)
     }
 
+    /// Detaches what could be neither replaced nor put back: what is in the container is not what is recorded.
+    fn give_up(&mut self, id: &AttachmentId) {
+        match self.release(id) {
+            Ok((attachment, remainder)) => {
+                let (owner, name) = (attachment.owner(), attachment.name().as_str());
+                tracing::error!(
+                    owner,
+                    name,
+                    "neither replaced nor put back, so detached; set it up again"
+                );
+                self.publish_names();
+                self.finish(remainder);
+            }
+            Err(error) => tracing::error!(%id, %error, "cannot detach what is not put back"),
+        }
+    }
+
+    /// Removes links that a change unplugged and that could not be set up again: a container that has lost its network is
+    /// not attached any more.
+    fn give_up_unplugged(&mut self, steps: &[Step], error: &ExecuteError) {
+        let has_failed = |undo: Step| match undo {
+            // What is missing besides is repaired from outside.
+            Step::CreateVeth(_) | Step::SetUpInterface(_) => {
+                let text = undo.to_string();
+                error.undo_failures.iter().any(|failure| failure.step == text)
+            }
+            _ => false,
+        };
+        for step in steps {
+            let Step::Unplug { veth, .. } = step else { continue };
+            if !step.undo().into_iter().any(has_failed) {
+                continue;
+            }
+            tracing::error!(
+                link = veth.host_link.as_str(),
+                "what was unplugged cannot be plugged in again: the container has lost its network; set it up again"
+            );
+            let removal = Step::DeleteLink(veth.host_link.clone());
+            if let Err(error) = self.act(|kernel| kernel.apply(&removal, None)) {
+                tracing::error!(error = chain(&error), "cannot remove the link");
+            }
+        }
+    }
+
     /// Has the record say what was there before a change that is not made.
     fn put_record_right(&mut self, id: &AttachmentId, previous: Option<&Attachment>) {
         let restored = match previous {
@@ -162,7 +210,7 @@ impl Engine {
         };
         if let Err(error) = restored {
             tracing::error!(error = chain(&error), "cannot put the record right; trying again");
-            self.upkeep.unrecorded.insert(id.clone());
+            self.upkeep.unrecorded.insert(id.clone(), None);
         }
     }
 
@@ -250,13 +298,17 @@ impl Engine {
                 let error = chain(&error);
                 tracing::error!(step = step.to_string(), error, "cannot finish a change");
                 self.upkeep.leave_unfinished();
+                // What guards a link stays for as long as the link: the rest is for reconciliation.
+                if !matches!(step, Step::ForgetFlows(_)) {
+                    break;
+                }
             }
         }
         for attachment in remainder.forgotten {
             self.forget_networks(&attachment);
             if let Err(error) = self.store.forget(attachment.id()) {
                 tracing::error!(error = chain(&error), "cannot remove the record; trying again");
-                self.upkeep.unrecorded.insert(attachment.id().clone());
+                self.upkeep.unrecorded.insert(attachment.id().clone(), None);
             }
         }
     }

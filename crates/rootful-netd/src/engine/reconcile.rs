@@ -1,7 +1,7 @@
 //! Looking after what is attached: the engine is told of changes that others made, looks for those that it is not
 //! told of, and brings the kernel and the ledger together again.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use rootful_net_core::attachment::AttachmentId;
@@ -14,6 +14,7 @@ use rootful_net_kernel::{Kernel, KernelEvent, fault};
 
 use super::Engine;
 use crate::error::chain;
+use crate::fd_store::Held;
 use crate::store::Record;
 
 /// How often it is looked for what the kernel does not tell of, while something is attached.
@@ -33,8 +34,9 @@ pub(super) struct Upkeep {
     verified: Option<u32>,
     /// Whether something of ours may be left that no attachment stands for, or could not be repaired.
     pub(super) unfinished: bool,
-    /// Attachments whose records may not say what the ledger says: that they are live, or nothing.
-    pub(super) unrecorded: BTreeSet<AttachmentId>,
+    /// Attachments whose records may not say what the ledger says, that they are live, or nothing; with the namespace
+    /// where the next start would need it.
+    pub(super) unrecorded: BTreeMap<AttachmentId, Option<Held>>,
     /// Networks whose kept definitions may be there although nothing is attached to them.
     pub(super) unforgotten: BTreeSet<NetworkName>,
     /// Steps that failed the last time; they are logged once.
@@ -106,7 +108,9 @@ impl Engine {
             return;
         }
         let generation = self.ruleset_generation();
-        let is_known = generation.is_some() && generation == self.upkeep.verified;
+        let is_known = generation.is_some()
+            && generation == self.upkeep.verified
+            && self.kernel.mark().is_some();
         self.look_after(if is_known { Scope::AllButRules } else { Scope::Everything });
     }
 
@@ -115,13 +119,13 @@ impl Engine {
         if self.lease_file.is_unwritten() {
             self.keep_leases();
         }
-        for id in std::mem::take(&mut self.upkeep.unrecorded) {
+        for (id, held) in std::mem::take(&mut self.upkeep.unrecorded) {
             let written = match self.ledger.get(&id) {
                 Some(attachment) => self.store.record(&Record::live(attachment.clone())),
                 None => self.store.forget(&id),
             };
             if written.is_err() {
-                self.upkeep.unrecorded.insert(id);
+                self.upkeep.unrecorded.insert(id, held);
             }
         }
         for name in std::mem::take(&mut self.upkeep.unforgotten) {
@@ -177,9 +181,19 @@ impl Engine {
             self.upkeep.verified = generation;
         }
         let mut failing = BTreeSet::new();
-        let steps = change.plan.steps.iter().chain(&change.plan.afterwards);
-        for step in steps {
-            done.push(self.repair_step(step, started, &mut failing));
+        let mut rules_differ = false;
+        for step in &change.plan.steps {
+            if rules_differ && step.opens_a_port() {
+                continue;
+            }
+            let is_done = self.repair_step(step, started, &mut failing, &mut done);
+            rules_differ |= !is_done && matches!(step, Step::ChangeRules(_));
+        }
+        // What guards a link stays for as long as the link.
+        for step in &change.plan.afterwards {
+            if !self.repair_step(step, started, &mut failing, &mut done) {
+                break;
+            }
         }
         if !failing.is_empty() {
             self.upkeep.verified = None;
@@ -193,20 +207,22 @@ impl Engine {
         done
     }
 
+    /// Says whether it could be done.
     fn repair_step(
         &mut self,
         step: &Step,
         started: Instant,
         failing: &mut BTreeSet<String>,
-    ) -> String {
+        done: &mut Vec<String>,
+    ) -> bool {
         let text = step.to_string();
-        let headline = headline(step);
         let applied = self.act(|kernel| kernel.apply(step, None));
         match applied {
             Ok(()) => {
                 let microseconds = started.elapsed().as_micros();
                 tracing::info!(step = text, microseconds, "repaired");
-                headline
+                done.push(headline(step));
+                true
             }
             Err(error) => {
                 let error = chain(&error);
@@ -214,7 +230,8 @@ impl Engine {
                     tracing::error!(step = text, error, "cannot repair; trying again");
                 }
                 failing.insert(text);
-                format!("{headline}: failed: {error}")
+                done.push(format!("{}: failed: {error}", headline(step)));
+                false
             }
         }
     }

@@ -151,7 +151,7 @@ impl Engine {
                 tracing::warn!(owner, name, "interrupted change undone: attached as before");
                 if let Err(error) = self.store.record(&Record::live(previous.clone())) {
                     tracing::error!(error = chain(&error), "cannot put the record right");
-                    self.upkeep.unrecorded.insert(previous.id().clone());
+                    self.upkeep.unrecorded.insert(previous.id().clone(), None);
                 }
                 Some(previous)
             }
