@@ -19,7 +19,7 @@ ROOT_DIRECTORIES = dev etc home lib lib64 proc root run sys sysctl/net tmp usr \
     var/lib/rootful-net var/lib/sss/mc var/lib/sss/pipes var/run/nscd var/run/nslcd var/tmp
 SCENARIOS = $(sort $(wildcard tests/machine/scenarios/*.sh))
 
-.PHONY: all build install test test-unit test-netns test-machine test-hardening fuzz selinux lint deny demo setup generated clean
+.PHONY: all build install uninstall test test-install test-unit test-netns test-machine test-hardening soak fuzz selinux lint deny demo setup generated clean
 
 all: build
 
@@ -76,6 +76,27 @@ install:
 	    $(INSTALL) -D -m 0644 target/generated/completions/rootful-net.fish \
 	        $(DESTDIR)$(DATADIR)/fish/vendor_completions.d/rootful-net.fish; fi
 
+# Removes what `install` has put there. What is attached, and what is in /var/lib/rootful-net and /etc/rootful-net, stays.
+uninstall:
+	rm -rf $(DESTDIR)$(LIBEXECDIR)/rootful-net $(DESTDIR)$(DATADIR)/rootful-net $(DESTDIR)$(DATADIR)/doc/rootful-net
+	rm -f $(DESTDIR)$(PREFIX)/bin/rootful-net $(DESTDIR)$(HOOKSDIR)/50-rootful-net-*.json
+	rm -f $(DESTDIR)$(DATADIR)/dbus-1/system.d/io.rootful_net1.conf \
+	    $(DESTDIR)$(DATADIR)/dbus-1/system-services/io.rootful_net1.service \
+	    $(patsubst dbus/%,$(DESTDIR)$(DATADIR)/dbus-1/interfaces/%,$(wildcard dbus/*.xml))
+	rm -f $(DESTDIR)$(UNITDIR)/rootful-netd.service $(DESTDIR)$(UNITDIR)/rootful-net-dns.service \
+	    $(DESTDIR)$(UNITDIR)/user@.service.d/50-rootful-net.conf $(DESTDIR)$(SYSUSERSDIR)/rootful-net.conf
+	rm -f $(DESTDIR)$(MODULESDIR)/rootful-net $(DESTDIR)$(DATADIR)/polkit-1/actions/io.rootful-net.policy
+	rm -f $(DESTDIR)$(DATADIR)/man/man1/rootful-net*.1 $(DESTDIR)$(DATADIR)/bash-completion/completions/rootful-net \
+	    $(DESTDIR)$(DATADIR)/zsh/site-functions/_rootful-net \
+	    $(DESTDIR)$(DATADIR)/fish/vendor_completions.d/rootful-net.fish
+
+# What `install` puts somewhere, `uninstall` finds.
+test-install:
+	set -e; layer=$$(mktemp -d); trap 'rm -rf "$$layer"' EXIT; \
+	    $(MAKE) --no-print-directory install DESTDIR="$$layer" >/dev/null; \
+	    $(MAKE) --no-print-directory uninstall DESTDIR="$$layer" >/dev/null; \
+	    left=$$(find "$$layer" ! -type d); test -z "$$left" || { echo "left: $$left" >&2; exit 1; }
+
 # The SELinux module, for `semodule --install target/selinux/rootful_net.pp`.
 selinux:
 	mkdir -p target/selinux
@@ -100,11 +121,16 @@ test-netns:
 test-hardening: build
 	tests/hardening
 
+# Half an hour, with the release build; a short one is a part of `test-netns`. The report is in target/soak.
+soak: build
+	ROOTFUL_NET_SOAK=full $(CARGO) test --release --locked -p rootful-net-tests --test soak
+	MACHINE_ROUNDS=20 tests/machine/run --timeout 1200 concurrent-start
+
 # Hours, and nightly Rust: not a part of `test`, which replays what was found before.
 fuzz:
 	tests/fuzz/run
 
-test-machine: build generated
+test-machine: build generated test-install
 	tests/machine/run $(SCENARIOS)
 
 demo: setup build generated

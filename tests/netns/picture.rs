@@ -12,7 +12,6 @@ use rootful_net_tests::container::Container;
 use rootful_net_tests::footprint::Footprint;
 use rootful_net_tests::lan::Lan;
 use rootful_net_tests::namespace::run_json;
-use rootful_net_tests::sealed;
 use serde_json::Value;
 
 use crate::daemon::ROOT;
@@ -29,14 +28,19 @@ impl Picture {
     pub(crate) fn look(containers: &[Container]) -> Result<Self> {
         let mut parts = BTreeMap::new();
         let footprint = Footprint::look()?;
-        parts.insert("the ruleset".to_owned(), footprint.ruleset);
+        // A table that is made anew is listed last.
+        for table in footprint.ruleset.split("table ").filter(|table| !table.is_empty()) {
+            let name = table.lines().next().unwrap_or_default();
+            parts.insert(format!("table {name}"), table.to_owned());
+        }
         links(&mut parts)?;
         stations(&mut parts)?;
         for (name, content) in footprint.records {
             let record = format!("/run/rootful-net/attachments/{name}");
-            // A temporary file has a name of its own.
-            let content = sealed::read(&record).unwrap_or(content);
-            parts.insert(record, without_namespaces(&content));
+            // Whether it is sealed is seen by the daemon that reads it.
+            let content =
+                content.rsplit_once("\nsha256:").map_or(&*content, |(content, _)| content);
+            parts.insert(record, without_namespaces(content));
         }
         for directory in ["/run/rootful-net", "/var/lib/rootful-net"] {
             files(Path::new(directory), &mut parts)?;

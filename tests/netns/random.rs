@@ -36,8 +36,8 @@ pub(crate) const TESTS: &[Test] = &[
     ("random::scripts_are_read_as_they_are_printed", scripts_are_read),
 ];
 
-/// How many sequences there are of each seed, with about 60 operations each.
-const SEQUENCES: u32 = 35;
+/// How many sequences there are of each seed, with about 120 operations each.
+const SEQUENCES: u32 = 16;
 /// For how long smaller sequences are tried.
 const SHRINK: Duration = Duration::from_secs(60);
 

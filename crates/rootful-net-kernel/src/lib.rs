@@ -54,7 +54,7 @@ impl Kernel {
     pub fn open() -> Result<Self, KernelError> {
         let route = RouteSocket::open()?;
         let rules = Rules::open()?;
-        Ok(Self { route, rules, reservations: Reservations::default() })
+        Ok(Self { route, rules, reservations: Reservations::with_room() })
     }
 
     /// Looks at what `query` asks for, and at the links inside `namespace` where one is given.

@@ -55,7 +55,18 @@ enum Sharing {
     WithLeftovers,
 }
 
+/// So many descriptors have room without a wait.
+const ROOM: i32 = 4096;
+
 impl Reservations {
+    /// None yet. Where a process's table of descriptors grows, the kernel waits some milliseconds for those who read the
+    /// old one; so it grows now, when nobody waits for a port.
+    pub(crate) fn with_room() -> Self {
+        // Where no more are allowed there is less to wait for.
+        let _ = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stderr(), ROOM);
+        Self::default()
+    }
+
     /// What is kept.
     pub(crate) fn ports(&self) -> BTreeSet<Reservation> {
         self.kept.keys().copied().collect()

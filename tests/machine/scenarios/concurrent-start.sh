@@ -23,7 +23,7 @@ done
 
 # start_all: what failed is in /run/failed.
 start_all() {
-    local user i
+    local user
     rm -f /run/failed
     for user in $USERS; do
         # One login session a user, from which all of theirs start at once.

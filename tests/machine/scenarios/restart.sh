@@ -10,9 +10,11 @@ pid_of_service() {
 # What the kernel has of the product's, with the handles of rules.
 seen() {
     nft --handle list ruleset
-    ip -o address
-    ip -o link | sed 's/ state [A-Z]*//'
-    bridge fdb show
+    {
+        ip -o address
+        ip -o link
+        bridge fdb show
+    } | grep -E ' (rn[0-9a-f]{10}|rootful0)[ :@]'
 }
 
 # nothing_changed: since `before` was taken.

@@ -1,6 +1,7 @@
 //! The real thing: a host with the daemon, users on the bus and containers, on which operations are done, and what is
 //! seen of it.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::fd::AsFd as _;
@@ -47,6 +48,8 @@ pub(super) struct Host {
     foreign: Vec<String>,
     /// Whether damage was done that need not be repaired yet.
     is_damaged: bool,
+    /// What was seen when everything was as it should be, and still must be there until somebody asks for a change.
+    settled: Option<Seen>,
 }
 
 /// What there is of rootful-net in the kernel, without numbers that change when a link is made anew.
@@ -77,6 +80,7 @@ impl Host {
             containers: BTreeMap::new(),
             foreign: Vec::new(),
             is_damaged: false,
+            settled: None,
         };
         host.foreign = host.foreign_things()?;
         Ok(host)
@@ -84,12 +88,13 @@ impl Host {
 
     /// Does one operation, and fails unless what comes of it is what the model says.
     pub(super) fn perform(&mut self, operation: &Operation, model: &mut Model) -> Result<()> {
-        let before = self.seen()?;
+        let mut changes = true;
         match operation {
             Operation::Attach(wish) => {
                 let expected = model.attach(wish);
                 let found = self.attach(wish)?;
                 ensure!(found == expected, "it is {found:?}, not {expected:?}");
+                changes = expected == Outcome::Attached;
             }
             Operation::Plan(wish) => {
                 let expected = model.outcome(wish);
@@ -103,6 +108,7 @@ impl Host {
                     (Ok(_), Outcome::Refused(_)) | (Err(_), _) => false,
                 };
                 ensure!(is_same, "it is {found:?}, not {expected:?}");
+                changes = false;
             }
             Operation::Detach { owner, name } => {
                 let expected = model.detach(|holder, _| *holder == (*owner, *name));
@@ -140,12 +146,12 @@ impl Host {
             Operation::Damage(damage, waits) => {
                 self.settle(model).context("before the damage")?;
                 let before = self.seen()?;
-                let foreign = self.foreign_things()?;
-                self.damage(*damage)?;
+                if *damage == Damage::FlushRuleset {
+                    self.ensure_foreign_as_before()?;
+                }
+                self.damage(*damage, &before)?;
                 if *damage == Damage::FlushRuleset {
                     self.foreign = self.foreign_things()?;
-                } else {
-                    ensure!(foreign == self.foreign_things()?, "what is foreign changed");
                 }
                 self.is_damaged = true;
                 if *waits {
@@ -162,18 +168,28 @@ impl Host {
                 self.ensure_foreign_as_before()?;
                 self.change_foreign(*foreign);
                 self.foreign = self.foreign_things()?;
+                changes = false;
             }
             Operation::Policy(policy) => {
                 write_policy(*policy)?;
                 model.policy = *policy;
                 const ROOT: usize = 3;
                 self.call(ROOT, async |manager| manager.reload_policy().await)?;
+                changes = false;
             }
         }
-        self.compare(model, operation)?;
-        if is_silent(operation) && !self.is_damaged {
-            let after = self.seen()?;
-            ensure!(before == after, "{before:#?} became {after:#?}");
+        let before = self.settled.take();
+        // Links go behind the answer, or with the container.
+        let deadline = if changes || self.is_damaged { DEADLINE } else { Duration::ZERO };
+        let after = eventually(deadline, || self.compare(model))?;
+        if !self.is_damaged {
+            match before {
+                Some(before) if !changes => {
+                    ensure!(before == after, "{before:#?} became {after:#?}");
+                }
+                Some(_) | None => {}
+            }
+            self.settled = Some(after);
         }
         Ok(())
     }
@@ -208,10 +224,10 @@ impl Host {
     }
 
     fn container(&mut self, slot: Slot) -> Result<&Container> {
-        if !self.containers.contains_key(&slot) {
-            self.containers.insert(slot, Container::of(user(slot.owner).uid())?);
-        }
-        self.containers.get(&slot).context("it was made")
+        Ok(match self.containers.entry(slot) {
+            Entry::Occupied(container) => container.into_mut(),
+            Entry::Vacant(place) => place.insert(Container::of(user(slot.owner).uid())?),
+        })
     }
 
     fn attach(&mut self, wish: &Wish) -> Result<Outcome> {
@@ -260,7 +276,8 @@ impl Host {
 
     /// Waits until everything is as the model says, with nothing of what was damaged left to be repaired.
     pub(super) fn settle(&mut self, model: &Model) -> Result<()> {
-        self.compare(model, &Operation::KillDaemon)?;
+        self.settled = None;
+        eventually(DEADLINE, || self.compare(model))?;
         if self.is_damaged {
             const ROOT: usize = 3;
             eventually(DEADLINE, || {
@@ -274,17 +291,8 @@ impl Host {
         Ok(())
     }
 
-    /// Fails unless objects and links become what the model says. Where nobody is told when that is so, at once.
-    fn compare(&mut self, model: &Model, operation: &Operation) -> Result<()> {
-        let deadline = match (self.is_damaged, operation) {
-            (false, operation) if is_silent(operation) => Duration::ZERO,
-            // Links go behind the answer, or with the container.
-            (_, _) => DEADLINE,
-        };
-        eventually(deadline, || self.compare_now(model))
-    }
-
-    fn compare_now(&mut self, model: &Model) -> Result<()> {
+    /// Fails unless objects and links are what the model says; answers with what was seen.
+    fn compare(&mut self, model: &Model) -> Result<Seen> {
         const ROOT: usize = 3;
         let shown = self.runtime.block_on(objects::attachments(&self.buses[ROOT]))?;
         let shown: Vec<_> = shown.into_iter().map(|(_, attachment)| attachment).collect();
@@ -307,7 +315,7 @@ impl Host {
         let found: BTreeSet<_> = seen.links.keys().map(String::as_str).collect();
         ensure!(found == links, "there are {found:?}, not {links:?}");
         if self.is_damaged {
-            return Ok(());
+            return Ok(seen);
         }
         // What each has in the tables is looked at in the end; that nobody else has anything, always.
         let networks = interfaces().map(|interface| interface.network.clone());
@@ -323,7 +331,7 @@ impl Host {
         let forwards = elements().filter(|element| is_forward(element.set)).count();
         let ports: usize = shown.iter().map(|attachment| attachment.ports.len()).sum();
         ensure!(forwards == 2 * ports, "there are {forwards} forwards of {ports} ports");
-        Ok(())
+        Ok(seen)
     }
 
     fn seen(&mut self) -> Result<Seen> {
@@ -347,8 +355,8 @@ impl Host {
     }
 
     /// Does the damage, where there is something to damage.
-    fn damage(&self, damage: Damage) -> Result<()> {
-        let links = Footprint::look()?.links;
+    fn damage(&self, damage: Damage, seen: &Seen) -> Result<()> {
+        let links = &seen.links;
         let port = links.keys().find(|link| link.starts_with("rn"));
         let bridge = links.keys().find(|link| link.starts_with("rootful"));
         let (Some(port), Some(bridge)) = (port, bridge) else { return Ok(()) };
@@ -471,11 +479,6 @@ impl Host {
     pub(super) fn log() -> String {
         Daemon::log().unwrap_or_default()
     }
-}
-
-/// Whether an operation that is over leaves nothing behind that goes on by itself.
-fn is_silent(operation: &Operation) -> bool {
-    matches!(operation, Operation::Plan(_) | Operation::Policy(_) | Operation::Foreign(_))
 }
 
 fn is_own(link: &str) -> bool {

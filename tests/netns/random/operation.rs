@@ -156,7 +156,7 @@ fn operation() -> impl Strategy<Value = Operation> {
         12 => (owner(), 0..NAMES).prop_map(|(owner, name)| Operation::Detach { owner, name }),
         6 => slot().prop_map(Operation::DetachNamespace),
         1 => owner().prop_map(|owner| Operation::DetachAll { owner }),
-        6 => slot().prop_map(Operation::KillContainer),
+        4 => slot().prop_map(Operation::KillContainer),
         1 => Just(Operation::KillDaemon),
         1 => Just(Operation::RestartDaemon),
         9 => damage.prop_map(|(damage, wait)| Operation::Damage(damage, wait)),
@@ -165,9 +165,9 @@ fn operation() -> impl Strategy<Value = Operation> {
     ]
 }
 
-/// Sequences of about 60; what shrinks comes down to one.
+/// Sequences of about 120; what shrinks comes down to one.
 pub(super) fn operations() -> impl Strategy<Value = Vec<Operation>> {
-    prop::collection::vec(operation(), 1..120)
+    prop::collection::vec(operation(), 1..240)
 }
 
 impl Display for Slot {

@@ -111,7 +111,7 @@ impl Keeper {
                 Ok(shown) => {
                     let object = shown.get().await;
                     object.update(attachment, shown.signal_emitter()).await?;
-                    self.shown.show(&self.connection, &path, &*object).await
+                    self.shown.show(&self.connection, &path, &object).await
                 }
                 Err(_) => {
                     let (engine, authority) = (self.engine.clone(), self.authority.clone());
