@@ -100,12 +100,13 @@ fn taken_address(sandbox: &Sandbox) -> Result<()> {
     let same_mac = message("web", &[&format!("rootful0:mac={mac}")], &[]);
     let attempt = || BOB.attach(fd(&bobs)?.as_fd(), &same_mac);
     ensure_refused("Conflict", &[mac, "another user"], attempt)?;
-    // Leased, nobody else gets it either.
+    // Leased, nobody else gets it either, but another name of the user who asks for it.
     ALICE.tear_down("web")?;
     ensure_nothing_is_left()?;
-    ensure_refused("Conflict", &["10.87.0.9", "\"web\""], own)?;
     ensure_refused("Conflict", &["10.87.0.9", "another user"], others)?;
-    ALICE.set_up(&third, "web", &format!("--network {network}")).map(|_| ())
+    ALICE.set_up(&third, "other", &format!("--network {network}"))?;
+    let own = || ALICE.attach(fd(&alices)?.as_fd(), &message("web", &[network], &[]));
+    ensure_refused("Conflict", &["10.87.0.9", "\"other\""], own)
 }
 
 fn same_again(sandbox: &Sandbox) -> Result<()> {

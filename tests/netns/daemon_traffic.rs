@@ -1,13 +1,15 @@
 //! Published ports and networks at work: traffic through what the daemon set up.
 
+use std::net::SocketAddr;
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use rootful_net_tests::Test;
 use rootful_net_tests::lan::Lan;
 use rootful_net_tests::namespace::run;
 use rootful_net_tests::sandbox::Sandbox;
-use rootful_net_tests::traffic::{Server, ask_tcp};
+use rootful_net_tests::traffic::{Server, ask_tcp, ask_tcp_within};
 use rustix::net::{AddressFamily, SocketType};
 
 use crate::daemon::{
@@ -32,6 +34,8 @@ pub(crate) const TESTS: &[Test] = &[
     ("traffic::egress_is_seen_with_the_hosts_address", egress),
     ("traffic::unpublished_ports_are_out_of_reach", unpublished),
     ("traffic::forwards_end_with_the_attachment", forwards_end),
+    ("traffic::address_of_another_container_is_reached_at_once", address_of_another),
+    ("traffic::container_with_another_mac_address_is_reached_at_once", another_mac_address),
     ("traffic::loopback_services_of_the_host_are_out_of_reach", loopback_services),
     (SCTP, sctp),
 ];
@@ -237,6 +241,35 @@ fn forwards_end(sandbox: &Sandbox) -> Result<()> {
         ensure_seen("192.0.2.1:8080", "192.0.2.100")?;
         ensure_seen("192.0.2.1:8081", "192.0.2.100")
     })
+}
+
+/// A kernel that goes on sending to the old MAC address asks anew after five seconds at the earliest.
+const AT_ONCE: Duration = Duration::from_secs(2);
+
+/// Blue and green: one container has the address, and then another.
+fn address_of_another(sandbox: &Sandbox) -> Result<()> {
+    let system = System::start(sandbox)?;
+    let _other = Web::set_up(ALICE, "other", "")?;
+    let arguments = "--network rootful0:ip=10.87.7.7 -p 8080:80";
+    for name in ["blue", "green", "blue"] {
+        let _web = Web::set_up(ALICE, name, arguments)?;
+        system.lan.run(|| ask_tcp_within("192.0.2.1:8080".parse()?, AT_ONCE))?;
+        ask_tcp_within("10.87.7.7:80".parse()?, AT_ONCE)?;
+        ALICE.tear_down(name)?;
+    }
+    Ok(())
+}
+
+fn another_mac_address(sandbox: &Sandbox) -> Result<()> {
+    let system = System::start(sandbox)?;
+    let web = Web::set_up(ALICE, "web", "-p 8080:80")?;
+    for mac in ["02:00:00:00:00:01", "02:00:00:00:00:02"] {
+        let arguments = format!("--replace -p 8080:80 --network rootful0:mac={mac}");
+        ALICE.set_up(&web.container, "web", &arguments)?;
+        system.lan.run(|| ask_tcp_within("192.0.2.1:8080".parse()?, AT_ONCE))?;
+        ask_tcp_within(SocketAddr::new(web.ipv6.parse()?, 80), AT_ONCE)?;
+    }
+    Ok(())
 }
 
 fn loopback_services(sandbox: &Sandbox) -> Result<()> {

@@ -2,6 +2,7 @@
 //! out is the kernel crate's business and leaves no choices.
 
 use std::fmt::{self, Display, Formatter};
+use std::net::IpAddr;
 
 use crate::link::{Bridge, InterfaceSetup, Veth};
 use crate::name::InterfaceName;
@@ -56,6 +57,13 @@ pub enum Step {
     ChangeRules(Transaction),
     /// Deletes connection tracking entries of flows to published ports, so that they are routed afresh.
     ForgetFlows(Vec<Flows>),
+    /// Has the host forget which MAC addresses these addresses had on a bridge: whoever gets one next may have another.
+    ForgetNeighbours {
+        /// The bridge; it may be gone already.
+        bridge: InterfaceName,
+        /// The addresses.
+        addresses: Vec<IpAddr>,
+    },
 }
 
 /// The tracked flows that were addressed to one published port.
@@ -101,7 +109,8 @@ impl Step {
             | Self::RepairBridge(_)
             | Self::DeleteLink(_)
             | Self::SetUpInterface(_)
-            | Self::ForgetFlows(_) => Vec::new(),
+            | Self::ForgetFlows(_)
+            | Self::ForgetNeighbours { .. } => Vec::new(),
         }
     }
 }
@@ -182,6 +191,10 @@ impl Display for Step {
                         write!(f, "\n    {change}")
                     }
                 })
+            }
+            Self::ForgetNeighbours { bridge, addresses } => {
+                write!(f, "forget neighbours on {bridge}")?;
+                addresses.iter().try_for_each(|address| write!(f, " {address}"))
             }
             Self::ForgetFlows(flows) => {
                 f.write_str("forget flows to")?;

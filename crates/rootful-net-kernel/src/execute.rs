@@ -140,6 +140,9 @@ impl Kernel {
                 Ok(())
             }
             Step::ChangeRules(transaction) => Ok(self.rules.apply(transaction)?),
+            Step::ForgetNeighbours { bridge, addresses } => {
+                links::forget_neighbours(&mut self.route, bridge, addresses)
+            }
             Step::ForgetFlows(flows) => match conntrack::forget(flows) {
                 Ok(_) => Ok(()),
                 Err(source) => Err(KernelError::ForgetFlows { source }),
@@ -165,5 +168,6 @@ fn kind(step: &Step) -> &'static str {
         Step::ReleasePorts(_) => "release ports",
         Step::ChangeRules(_) => "change rules",
         Step::ForgetFlows(_) => "forget flows",
+        Step::ForgetNeighbours { .. } => "forget neighbours",
     }
 }

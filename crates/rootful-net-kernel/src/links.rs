@@ -1,7 +1,7 @@
 //! Makes, repairs and removes the links of the host: bridges and veth pairs. What goes on inside the
 //! container's namespace is in `interface`.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::AsRawFd as _;
 
 use ipnet::IpNet;
@@ -15,7 +15,7 @@ use rtnetlink::packet_route::link::{
     InfoData, InfoKind, InfoVeth, LinkAttribute, LinkMessage,
 };
 use rtnetlink::packet_route::neighbour::{
-    NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState,
+    NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState,
 };
 use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
 use rtnetlink::{
@@ -161,6 +161,43 @@ fn station(port: u32, mac: MacAddress) -> NeighbourMessage {
     let address = NeighbourAttribute::LinkLayerAddress(mac.octets().to_vec());
     message.attributes.push(address);
     message
+}
+
+/// Has the host forget the MAC addresses of neighbours on a bridge. What it does not know, or a bridge that is gone, is no
+/// error.
+pub(crate) fn forget_neighbours(
+    socket: &mut RouteSocket,
+    bridge: &InterfaceName,
+    addresses: &[IpAddr],
+) -> Result<(), KernelError> {
+    let Some(index) = socket.index(bridge)? else { return Ok(()) };
+    for &address in addresses {
+        let mut message = NeighbourMessage::default();
+        message.header.ifindex = index;
+        let destination = match address {
+            IpAddr::V4(address) => {
+                message.header.family = AddressFamily::Inet;
+                NeighbourAddress::Inet(address)
+            }
+            IpAddr::V6(address) => {
+                message.header.family = AddressFamily::Inet6;
+                NeighbourAddress::Inet6(address)
+            }
+        };
+        message.attributes.push(NeighbourAttribute::Destination(destination));
+        let mut batch = Batch::new();
+        let message = RouteNetlinkMessage::DelNeighbour(message);
+        batch.add(message, 0, failure(LinkAction::Configure, bridge));
+        match socket.change(batch) {
+            Err(KernelError::Link {
+                source: RequestError::Refused { errno: Errno::NOENT, .. },
+                ..
+            })
+            | Err(KernelError::NoLink { .. }) => {}
+            outcome => outcome?,
+        }
+    }
+    Ok(())
 }
 
 /// Brings a link up.

@@ -26,7 +26,7 @@ pub struct Leases {
 pub enum AddressOrigin {
     /// Derived from the container's name; the name gets it again.
     Derived,
-    /// Asked for; reserved for the name, which gets it again when it asks for it again.
+    /// Asked for; kept from other users, and the name gets it again when it asks for it again.
     Requested,
 }
 

@@ -60,8 +60,8 @@ fn with_prefix(subnet: &Subnet, address: IpAddr) -> IpNet {
     IpNet::new(address, subnet.subnet().prefix_len()).expect("the subnet has the address's family")
 }
 
-/// Whether an address that is asked for can be had: nobody has it, and no other name is to get it again. Only
-/// an idle lease that was derived for another name of the same user gives way to the user's wish.
+/// Whether an address that is asked for can be had: nobody has it, and no other user's name is to get it again. An idle
+/// lease of another name of the same user gives way to the user's wish.
 fn check_free(
     world: World<'_>,
     holder: &Holder,
@@ -70,10 +70,7 @@ fn check_free(
 ) -> Result<(), PlanError> {
     let user = world.ledger.address_user(network, address).map(Attachment::holder);
     let user = user.filter(|user| user != holder);
-    let is_kept = |lease: &&Lease| {
-        lease.holder.owner != holder.owner
-            || (lease.holder != *holder && lease.origin == AddressOrigin::Requested)
-    };
+    let is_kept = |lease: &&Lease| lease.holder.owner != holder.owner;
     let lease = world.ledger.leases().get(network, address).filter(is_kept);
     match user.or(lease.map(|lease| lease.holder.clone())) {
         Some(other) => Err(PlanError::AddressTaken {

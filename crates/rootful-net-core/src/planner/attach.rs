@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::address::{addresses, attachment_id, host_link, mac};
-use super::detach::{forget_flows, idle_bridges, released_rules};
+use super::detach::{forget_flows, forget_neighbours, idle_bridges, released_rules};
 use super::forward::forwards;
 use super::reserve::PortChange;
 use super::{Change, PlanError, World, bridge, tables};
@@ -302,6 +302,9 @@ fn plan(
     let mut afterwards = forget_flows(existing.into_iter().chain([attachment]));
     if let Some(existing) = existing {
         let remaining: Vec<_> = networks.iter().map(|network| network.name()).collect();
+        let gone = existing.interfaces().iter().filter(|old| !has_link(attachment, old));
+        let gone = gone.filter(|old| remaining.contains(&&old.network));
+        afterwards.extend(gone.map(forget_neighbours));
         afterwards.extend(idle_bridges(world, existing, &remaining));
     }
     Ok(Plan { steps, afterwards })

@@ -1,9 +1,10 @@
 //! Detach: how what an attachment has is taken out of service and removed.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 
 use super::{Change, World, reserve, tables};
-use crate::attachment::Attachment;
+use crate::attachment::{Attachment, Interface};
 use crate::name::NetworkName;
 use crate::observed::{Observed, Query};
 use crate::plan::{Flows, Plan, Step};
@@ -33,6 +34,9 @@ pub fn detach(world: World<'_>, observed: &Observed, attachment: &Attachment) ->
     } else {
         afterwards.extend(tables::removal_of(observed, ports));
     }
+    let remaining = attachment.interfaces().iter();
+    let remaining = remaining.filter(|interface| world.ledger.members(&interface.network) > 1);
+    afterwards.extend(remaining.map(forget_neighbours));
     afterwards.extend(idle_bridges(world, attachment, &[]));
     Change {
         plan: Plan { steps, afterwards },
@@ -70,6 +74,17 @@ pub(super) fn idle_bridges(
 ) -> Vec<Step> {
     let bridges = ended(world, attachment, remaining);
     bridges.map(|network| Step::DeleteLink(network.interface().clone())).collect()
+}
+
+/// Has the host ask anew who has the addresses of an interface that is no more.
+pub(super) fn forget_neighbours(interface: &Interface) -> Step {
+    Step::ForgetNeighbours {
+        bridge: interface.veth.bridge.clone(),
+        addresses: interface
+            .addresses()
+            .chain(interface.setup.link_local.map(IpAddr::V6))
+            .collect(),
+    }
 }
 
 /// Has the flows routed afresh that were addressed to the ports of these attachments, when they come or go:

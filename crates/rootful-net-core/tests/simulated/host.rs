@@ -139,7 +139,7 @@ impl SimulatedHost {
                 Ok(())
             }
             Step::ChangeRules(transaction) => self.change_rules(transaction),
-            Step::ForgetFlows(_) => Ok(()),
+            Step::ForgetFlows(_) | Step::ForgetNeighbours { .. } => Ok(()),
         }
     }
 

@@ -99,7 +99,8 @@ pub(crate) fn touched(step: &Step) -> Option<&str> {
         | Step::ReservePorts(_)
         | Step::ReleasePorts(_)
         | Step::ChangeRules(_)
-        | Step::ForgetFlows(_) => None,
+        | Step::ForgetFlows(_)
+        | Step::ForgetNeighbours { .. } => None,
     }
 }
 

@@ -287,7 +287,7 @@ impl Engine {
     /// Repairs everything, and leaves of what remains to be done only what that does not do.
     fn look_after_all_but(&mut self, remainder: &mut Remainder) {
         self.look_after(Scope::Everything);
-        remainder.steps.retain(|step| matches!(step, Step::ForgetFlows(_)));
+        remainder.steps.retain(is_about_memory);
     }
 
     /// Does what nobody waits for.
@@ -299,7 +299,7 @@ impl Engine {
                 tracing::error!(step = step.to_string(), error, "cannot finish a change");
                 self.upkeep.leave_unfinished();
                 // What guards a link stays for as long as the link: the rest is for reconciliation.
-                if !matches!(step, Step::ForgetFlows(_)) {
+                if !is_about_memory(step) {
                     break;
                 }
             }
@@ -344,6 +344,11 @@ impl Remainder {
 enum Decided {
     Allowed(AttachDecision, Vec<String>),
     Ask(Vec<String>),
+}
+
+/// Whether the step has the kernel forget something that reconciliation does not look at.
+fn is_about_memory(step: &Step) -> bool {
+    matches!(step, Step::ForgetFlows(_) | Step::ForgetNeighbours { .. })
 }
 
 fn id_of(attachment: Option<&Attachment>) -> Vec<AttachmentId> {
