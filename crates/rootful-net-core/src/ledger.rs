@@ -146,10 +146,10 @@ impl Ledger {
     /// Gives up the leases of a user that were not used for longest, where there are too many: names cost
     /// nothing, and every lease takes memory and a place on disk.
     fn bound_leases(&mut self, owner: u32) {
-        let leases = self.leases.of_owner(owner);
-        if leases.clone().nth(MAX_LEASES_PER_USER).is_none() {
+        if self.leases.count_of(owner) <= MAX_LEASES_PER_USER {
             return;
         }
+        let leases = self.leases.of_owner(owner);
         let mut idle: Vec<_> = leases
             .filter(|lease| self.address_user(&lease.network, lease.address).is_none())
             .map(|lease| (lease.used, lease.network.clone(), lease.address))

@@ -5,19 +5,28 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::str::FromStr;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 use crate::attachment::Holder;
 use crate::name::{NetworkName, quoted};
 
 /// Which name has which address, kept after the attachment is gone so that the same name finds the same
 /// address again whatever starts first.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(from = "Vec<Lease>", into = "Vec<Lease>")]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(from = "Vec<Lease>")]
 pub struct Leases {
     by_address: BTreeMap<(NetworkName, IpAddr), Lease>,
     by_holder: BTreeMap<Holder, BTreeSet<(NetworkName, IpAddr)>>,
+    /// How many each user has.
+    counts: BTreeMap<u32, usize>,
     last_use: u64,
+}
+
+impl Serialize for Leases {
+    /// As the list of leases.
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.iter())
+    }
 }
 
 /// Where an address comes from.
@@ -93,17 +102,36 @@ impl Leases {
     fn insert(&mut self, lease: Lease) {
         let key = (lease.network.clone(), lease.address);
         self.last_use = self.last_use.max(lease.used);
-        self.by_holder.entry(lease.holder.clone()).or_default().insert(key.clone());
-        let new_holder = lease.holder.clone();
-        let Some(old) = self.by_address.insert(key.clone(), lease) else { return };
-        if old.holder != new_holder
-            && let Some(addresses) = self.by_holder.get_mut(&old.holder)
-        {
-            addresses.remove(&key);
+        let is_renewed =
+            self.by_address.get(&key).is_some_and(|present| present.holder == lease.holder);
+        if !is_renewed {
+            self.remove(&key);
+            self.by_holder.entry(lease.holder.clone()).or_default().insert(key.clone());
+            *self.counts.entry(lease.holder.owner).or_default() += 1;
+        }
+        self.by_address.insert(key, lease);
+    }
+
+    fn remove(&mut self, key: &(NetworkName, IpAddr)) {
+        let Some(lease) = self.by_address.remove(key) else { return };
+        if let Some(addresses) = self.by_holder.get_mut(&lease.holder) {
+            addresses.remove(key);
             if addresses.is_empty() {
-                self.by_holder.remove(&old.holder);
+                self.by_holder.remove(&lease.holder);
             }
         }
+        let owner = lease.holder.owner;
+        if let Some(count) = self.counts.get_mut(&owner) {
+            *count -= 1;
+            if *count == 0 {
+                self.counts.remove(&owner);
+            }
+        }
+    }
+
+    /// How many leases one user has.
+    pub(super) fn count_of(&self, owner: u32) -> usize {
+        self.counts.get(&owner).copied().unwrap_or_default()
     }
 
     /// The lease of the address.
@@ -118,7 +146,7 @@ impl Leases {
     }
 
     /// The leases of one user's containers.
-    pub(super) fn of_owner(&self, owner: u32) -> impl Iterator<Item = &Lease> + Clone {
+    pub(super) fn of_owner(&self, owner: u32) -> impl Iterator<Item = &Lease> {
         let name = "0".parse().expect("a digit is the least of all names");
         let holders = self.by_holder.range(Holder { owner, name }..);
         let keys = holders.take_while(move |(holder, _)| holder.owner == owner);
@@ -127,14 +155,7 @@ impl Leases {
     }
 
     pub(super) fn give_up(&mut self, network: &NetworkName, address: IpAddr) {
-        let key = (network.clone(), address);
-        let Some(lease) = self.by_address.remove(&key) else { return };
-        if let Some(addresses) = self.by_holder.get_mut(&lease.holder) {
-            addresses.remove(&key);
-            if addresses.is_empty() {
-                self.by_holder.remove(&lease.holder);
-            }
-        }
+        self.remove(&(network.clone(), address));
     }
 
     /// All leases, by network and address.
@@ -148,11 +169,5 @@ impl From<Vec<Lease>> for Leases {
         let mut leases = Self::default();
         list.into_iter().for_each(|lease| leases.insert(lease));
         leases
-    }
-}
-
-impl From<Leases> for Vec<Lease> {
-    fn from(leases: Leases) -> Self {
-        leases.by_address.into_values().collect()
     }
 }

@@ -279,6 +279,9 @@ fn rules(
     live: &[&Attachment],
     closed: &[Element],
 ) -> Transaction {
+    if scope == Scope::AllButRules && tables::are_there(observed) && closed.is_empty() {
+        return Transaction::default();
+    }
     let of_networks = networks.iter().flat_map(|network| tables::of_network(world, network));
     let of_attachments = live.iter().flat_map(|attachment| tables::of_attachment(attachment));
     let wanted: BTreeSet<Element> = of_networks.chain(of_attachments).collect();
