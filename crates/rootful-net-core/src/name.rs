@@ -14,18 +14,23 @@ const QUOTED_CHARS: usize = 64;
 /// unprintable escaped, and cut off with "…" after 64 characters.
 #[must_use]
 pub fn quoted(text: &str) -> String {
-    format!("\"{}\"", escaped(text, QUOTED_CHARS).replace('"', "\\\""))
+    format!("\"{}\"", cut(text, QUOTED_CHARS, &['\'']))
 }
 
 /// Text from outside made safe for a log: everything escaped that could end a line or steer a terminal, and cut off
 /// with "…" after so many characters. Quotes stay as they are.
 #[must_use]
 pub fn escaped(text: &str, max_chars: usize) -> String {
+    cut(text, max_chars, &['"', '\''])
+}
+
+/// Escapes everything but the `plain` characters as Rust does, and cuts off behind so many characters.
+fn cut(text: &str, max_chars: usize, plain: &[char]) -> String {
     let mut out = String::new();
     let mut room = max_chars;
     for character in text.chars() {
         let escaped = match character {
-            '"' | '\'' => character.to_string(),
+            plain_one if plain.contains(&plain_one) => character.to_string(),
             other => other.escape_debug().to_string(),
         };
         match room.checked_sub(escaped.chars().count()) {
