@@ -29,7 +29,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("namespaces::attached_one_has_one_name", attached_under_one_name),
     ("namespaces::taken_interface_name_is_a_conflict", taken_interface_name),
     ("namespaces::one_without_processes_goes_with_its_descriptor", without_processes),
-    ("namespaces::one_that_refuses_addresses_leaves_nothing", refuses_addresses),
+    ("namespaces::one_that_is_in_the_way_of_routes_leaves_nothing", blocks_the_default_route),
 ];
 
 fn other_files(sandbox: &Sandbox) -> Result<()> {
@@ -149,16 +149,16 @@ fn without_processes(sandbox: &Sandbox) -> Result<()> {
     })
 }
 
-fn refuses_addresses(sandbox: &Sandbox) -> Result<()> {
+fn blocks_the_default_route(sandbox: &Sandbox) -> Result<()> {
     let _system = System::start(sandbox)?;
     let container = container_of(ALICE)?;
     // The bridge and the veth pair are made by then; this fails inside.
-    container.run(|| Ok(std::fs::write("/proc/sys/net/ipv6/conf/default/disable_ipv6", "1")?))?;
+    container.run(|| run("ip -6 route add blackhole default"))?;
     let message = message("web", &["rootful0"], &["8080:80"]);
     let before = Footprint::look()?;
     let outcome = ALICE.attach(fd(&container)?.as_fd(), &message)?;
     let Err(refusal) = outcome else { anyhow::bail!("it is attached: {outcome:?}") };
-    ensure!(refusal.message.contains("IPv6 is disabled"), "{refusal:?}");
+    ensure!(refusal.message.contains("default route"), "{refusal:?}");
     ensure!(Footprint::look()? == before, "{:#?}", Footprint::look()?);
     let inside = container.run(|| run("ip -brief link"))?;
     ensure!(!inside.contains("eth0"), "{inside}");
