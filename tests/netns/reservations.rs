@@ -656,8 +656,7 @@ fn failed_attachment(sandbox: &Sandbox) -> Result<()> {
     let _system = System::start(sandbox)?;
     let container = container_of(ALICE)?;
     // Setting the container's interface up fails.
-    let path = "/proc/sys/net/ipv6/conf/default/disable_ipv6";
-    container.run(|| Ok(fs::write(path, "1")?))?;
+    container.run(|| run("ip -6 route add blackhole default"))?;
     let message = message("web", &["rootful0"], &["8080:80/tcp,udp"]);
     let outcome = ALICE.attach(fd(&container)?.as_fd(), &message)?;
     ensure!(outcome.is_err(), "{outcome:?}");
