@@ -2,11 +2,17 @@
 
 use std::num::NonZero;
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
 
 use libtest_mimic::{Arguments, Failed, Trial};
 
 use crate::daemon::{Daemon, LOG_PATH};
 use crate::sandbox::Sandbox;
+
+/// How long a test may take, on a busy machine.
+const DEADLINE: Duration = Duration::from_secs(600);
+/// How often it is looked whether a test has ended.
+const INTERVAL: Duration = Duration::from_millis(5);
 
 /// One privileged test: its name and what it does inside its sandbox.
 pub type Test = (&'static str, fn(&Sandbox) -> anyhow::Result<()>);
@@ -48,8 +54,17 @@ fn in_sandbox(name: &str, test: fn(&Sandbox) -> anyhow::Result<()>) -> Result<()
             Err(_) => error,
         })
     };
-    let outcome = thread.spawn(body)?.join();
-    match outcome {
+    let thread = thread.spawn(body)?;
+    let deadline = Instant::now() + DEADLINE;
+    while !thread.is_finished() {
+        if Instant::now() > deadline {
+            // Its processes end with this one.
+            eprintln!("{name} does not end; nor does anything else from here on");
+            std::process::exit(1);
+        }
+        std::thread::sleep(INTERVAL);
+    }
+    match thread.join() {
         Ok(result) => result.map_err(|error| Failed::from(format!("{error:?}"))),
         Err(panic) => std::panic::resume_unwind(panic),
     }
