@@ -36,7 +36,7 @@ const MEDIAN_OF: usize = 50;
 const IN_TURN: usize = 20;
 /// How much longer an attach may take beside all others than alone: links and bridge ports are looked up in lists by
 /// the kernel.
-const ATTACH_RATIO: f64 = 6.0;
+const ATTACH_RATIO: f64 = 10.0;
 
 /// As shipped, without quotas.
 const POLICY: &str = r#"
