@@ -37,7 +37,7 @@ pub(crate) const TESTS: &[Test] = &[
 ];
 
 /// How many sequences there are of each seed, with about 120 operations each.
-const SEQUENCES: u32 = 16;
+const SEQUENCES: u32 = 17;
 /// For how long smaller sequences are tried.
 const SHRINK: Duration = Duration::from_secs(60);
 
