@@ -3,7 +3,8 @@
 
 use std::collections::HashMap;
 use std::fs;
-use std::os::fd::AsFd as _;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::pin::Pin;
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -90,6 +91,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("abuse::flood_of_readers", |sandbox| {
         flood(sandbox, "readers of all objects", MALLORY, 4, read_for_ever)
     }),
+    ("abuse::flood_of_lists", |sandbox| flood(sandbox, "lists of leases", BOB, 4, list_for_ever)),
     ("abuse::flood_of_connections", |sandbox| {
         flood(sandbox, "new connections", MALLORY, 4, connect_for_ever)
     }),
@@ -425,73 +427,95 @@ fn leases(sandbox: &Sandbox) -> Result<()> {
     ensure_well(&system)
 }
 
-type Flood = for<'a> fn(
-    &'a Connection,
-    &'a std::os::fd::OwnedFd,
-    usize,
-) -> std::pin::Pin<Box<dyn Future<Output = Result<()>> + Send + 'a>>;
-
-fn attach_for_ever<'a>(
+/// One connection of a flood.
+#[derive(Clone, Copy)]
+struct Flooder<'a> {
     connection: &'a Connection,
-    namespace: &'a std::os::fd::OwnedFd,
+    namespace: &'a OwnedFd,
     number: usize,
-) -> std::pin::Pin<Box<dyn Future<Output = Result<()>> + Send + 'a>> {
+    answers: &'a AtomicU64,
+}
+
+impl Flooder<'_> {
+    async fn manager(&self) -> Result<ManagerProxy<'_>> {
+        Ok(ManagerProxy::new(self.connection).await?)
+    }
+
+    /// Asks 32 questions at once, and each of them again as soon as it is answered, also where the answer is no.
+    async fn ask<T, E>(&self, question: impl AsyncFn(usize) -> std::result::Result<T, E>) {
+        let ask = async |call: usize| {
+            for _ in 0..16 {
+                let _ = question(call).await;
+                self.answers.fetch_add(1, Ordering::Relaxed);
+            }
+        };
+        join_all((0..32).map(ask)).await;
+    }
+}
+
+type Asking<'a> = Pin<Box<dyn Future<Output = Result<()>> + 'a>>;
+type Flood = for<'a> fn(Flooder<'a>) -> Asking<'a>;
+
+fn attach_for_ever(flooder: Flooder<'_>) -> Asking<'_> {
     Box::pin(async move {
-        let manager = ManagerProxy::new(connection).await?;
+        let manager = flooder.manager().await?;
         let networks = ["rootful0".to_owned()];
         let options = Dictionary::new();
-        let names: Vec<_> = (0..32).map(|call| format!("c{number}-{call}")).collect();
-        let calls = names.iter().map(|name| async {
-            let _ = manager.attach(Fd::from(namespace), name, &networks, &[], &options).await;
-            let _ = manager.detach(name, &options).await;
-        });
-        join_all(calls).await;
+        let question = async |call| {
+            let name = format!("c{}-{call}", flooder.number);
+            let namespace = Fd::from(flooder.namespace);
+            let _ = manager.attach(namespace, &name, &networks, &[], &options).await;
+            manager.detach(&name, &options).await
+        };
+        flooder.ask(question).await;
         Ok(())
     })
 }
 
-fn read_for_ever<'a>(
-    connection: &'a Connection,
-    _: &'a std::os::fd::OwnedFd,
-    _: usize,
-) -> std::pin::Pin<Box<dyn Future<Output = Result<()>> + Send + 'a>> {
+fn read_for_ever(flooder: Flooder<'_>) -> Asking<'_> {
     Box::pin(async move {
-        let objects = ObjectManagerProxy::builder(connection)
+        let objects = ObjectManagerProxy::builder(flooder.connection)
             .destination(BUS_NAME)
             .path(MANAGER_PATH)
             .build()
             .await?;
-        join_all((0..32).map(|_| objects.get_managed_objects())).await;
+        flooder.ask(async |_| objects.get_managed_objects().await).await;
         Ok(())
     })
 }
 
-fn connect_for_ever<'a>(
-    _: &'a Connection,
-    _: &'a std::os::fd::OwnedFd,
-    _: usize,
-) -> std::pin::Pin<Box<dyn Future<Output = Result<()>> + Send + 'a>> {
+fn list_for_ever(flooder: Flooder<'_>) -> Asking<'_> {
+    Box::pin(async move {
+        let manager = flooder.manager().await?;
+        let options = Dictionary::new();
+        flooder.ask(async |_| manager.list_leases(&options).await).await;
+        Ok(())
+    })
+}
+
+fn connect_for_ever(flooder: Flooder<'_>) -> Asking<'_> {
     Box::pin(async move {
         let connection = rootful_net_dbus::connect(Some(MALLORY.uid()), DEADLINE).await?;
         let _ = ManagerProxy::new(&connection).await?.version().await;
+        flooder.answers.fetch_add(1, Ordering::Relaxed);
         Ok(())
     })
 }
 
-fn long_for_ever<'a>(
-    connection: &'a Connection,
-    _: &'a std::os::fd::OwnedFd,
-    _: usize,
-) -> std::pin::Pin<Box<dyn Future<Output = Result<()>> + Send + 'a>> {
+fn long_for_ever(flooder: Flooder<'_>) -> Asking<'_> {
     Box::pin(async move {
-        let manager = ManagerProxy::new(connection).await?;
-        let _ = manager.detach(&"x".repeat(1 << 20), &Dictionary::new()).await;
+        let _ = flooder.manager().await?.detach(&"x".repeat(1 << 20), &Dictionary::new()).await;
+        flooder.answers.fetch_add(1, Ordering::Relaxed);
         Ok(())
     })
 }
 
-/// How long alice's attach takes while somebody floods the service. The number is one to look at; what is asserted
-/// leaves room for a busy machine, on which the flood itself takes most of the processors.
+/// An attach may take so many times as long while somebody else floods the service.
+const FLOOD_RATIO: f64 = 2.0;
+/// What other tests do to the processors makes it longer as well, and not every time.
+const FLOOD_ATTEMPTS: usize = 6;
+
+/// Measures how long alice's attach takes while somebody floods the service. The flood competes for the processors.
 fn flood(sandbox: &Sandbox, what: &str, user: User, connections: usize, call: Flood) -> Result<()> {
     let system = System::start(sandbox)?;
     let (container, floods) = (container_of(ALICE)?, container_of(user)?);
@@ -524,36 +548,51 @@ fn flood(sandbox: &Sandbox, what: &str, user: User, connections: usize, call: Fl
     };
     let (alone, alone_90) = measure()?;
     let stop = AtomicBool::new(false);
-    let calls = AtomicU64::new(0);
-    let (flooded, flooded_90) = std::thread::scope(|scope| {
+    let answers = AtomicU64::new(0);
+    let ratio = std::thread::scope(|scope| {
         for number in 0..connections {
-            let (stop, calls, flood_namespace) = (&stop, &calls, &flood_namespace);
+            let (stop, answers, namespace) = (&stop, &answers, &flood_namespace);
             scope.spawn(move || {
                 user.on_bus(async |connection| {
-                    // What the flood itself takes of the processors is not what is measured.
-                    rustix::process::setpriority_process(None, 19)?;
                     while !stop.load(Ordering::Relaxed) {
-                        call(&connection, flood_namespace, number).await?;
-                        calls.fetch_add(1, Ordering::Relaxed);
+                        let flooder =
+                            Flooder { connection: &connection, namespace, number, answers };
+                        call(flooder).await?;
                     }
                     Ok(())
                 })
             });
         }
+        let flooded = || {
+            let before = answers.load(Ordering::Relaxed);
+            let (flooded, flooded_90) = measure()?;
+            let answered = answers.load(Ordering::Relaxed) - before;
+            ensure!(answered > 0, "the flood is over");
+            let ratio = flooded.as_secs_f64() / alone.as_secs_f64();
+            println!(
+                "{what}: alice's attach takes {alone:?} alone ({alone_90:?} at the 90th percentile), {flooded:?} \
+                 beside {answered} answers to the flood ({flooded_90:?}): {ratio:.2} times; {} KiB",
+                system.daemon()?.resident_kib()?
+            );
+            Ok(ratio)
+        };
         let begun = eventually(DEADLINE, || {
-            ensure!(calls.load(Ordering::Relaxed) > 2, "the flood does not begin");
+            ensure!(answers.load(Ordering::Relaxed) > 64, "the flood does not begin");
             Ok(())
         });
-        let measured = begun.and_then(|()| measure());
+        let least = begun.and_then(|()| {
+            let mut least = f64::INFINITY;
+            for _ in 0..FLOOD_ATTEMPTS {
+                least = least.min(flooded()?);
+                if least <= FLOOD_RATIO {
+                    break;
+                }
+            }
+            Ok(least)
+        });
         stop.store(true, Ordering::Relaxed);
-        measured
+        least
     })?;
-    let ratio = flooded.as_secs_f64() / alone.as_secs_f64();
-    println!(
-        "{what}: alice's attach takes {alone:?} alone ({alone_90:?} at the 90th percentile), {flooded:?} in the flood \
-         ({flooded_90:?}): {ratio:.2} times; {} KiB",
-        system.daemon()?.resident_kib()?
-    );
-    ensure!(ratio < 10.0, "{what}: {ratio:.2} times as long");
+    ensure!(ratio <= FLOOD_RATIO, "{what}: at least {ratio:.2} times as long");
     ensure_well(&system)
 }

@@ -37,6 +37,9 @@ const IN_TURN: usize = 20;
 /// How much longer an attach may take beside all others than alone: links and bridge ports are looked up in lists by
 /// the kernel.
 const ATTACH_RATIO: f64 = 10.0;
+/// How much more memory may be resident when everything is gone than before, KiB: leases stay, and unused pages between
+/// what stays.
+const MEMORY_LEFT_KIB: f64 = 6144.0;
 
 /// As shipped, without quotas.
 const POLICY: &str = r#"
@@ -140,7 +143,13 @@ fn soak(sandbox: &Sandbox) -> Result<()> {
     let times = asking.attach(0..amount.live)?;
     let full = sample(0, amount.live)?;
     asking.detach(0..amount.live)?;
-    let empty = sample(0, 0)?;
+    // Memory is given back with a regular look.
+    let empty = eventually(DEADLINE, || {
+        let empty = sample(0, 0)?;
+        let more = empty.resident_kib - before.resident_kib;
+        ensure!(more <= MEMORY_LEFT_KIB, "{more} KiB more than before are resident");
+        Ok(empty)
+    })?;
 
     asking.attach(0..amount.beside)?;
     let in_turn = amount.beside..amount.beside + IN_TURN;

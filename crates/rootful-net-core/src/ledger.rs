@@ -18,7 +18,7 @@ pub use leases::{AddressOrigin, Lease, Leases, UnknownOrigin};
 
 /// The most leases of one user that outlast their attachments: eight for each container of a user who has as
 /// many as the shipped policy grants.
-const MAX_LEASES_PER_USER: usize = 1024;
+const MAX_IDLE_LEASES_PER_USER: usize = 1024;
 /// How many are given up at a time, so that they need not be sorted every time.
 const LEASES_GIVEN_UP: usize = 64;
 
@@ -36,6 +36,8 @@ pub struct Ledger {
     names: BTreeMap<(NetworkName, Alias), BTreeSet<AttachmentId>>,
     held: BTreeMap<u32, Amounts>,
     held_in_all: Amounts,
+    /// How many addresses each user's attachments have.
+    addresses_held: BTreeMap<u32, usize>,
     leases: Leases,
 }
 
@@ -91,6 +93,7 @@ impl Ledger {
         *self.held.entry(attachment.owner()).or_default() += amounts;
         self.held_in_all += amounts;
         let owner = attachment.owner();
+        *self.addresses_held.entry(owner).or_default() += addresses_of(&attachment);
         self.attachments.insert(id, attachment);
         self.bound_leases(owner);
     }
@@ -140,24 +143,37 @@ impl Ledger {
                 self.held.remove(&attachment.owner());
             }
         }
+        if let Some(held) = self.addresses_held.get_mut(&attachment.owner()) {
+            *held -= addresses_of(&attachment);
+            if *held == 0 {
+                self.addresses_held.remove(&attachment.owner());
+            }
+        }
         Some(attachment)
     }
 
     /// Gives up the leases of a user that were not used for longest, where there are too many: names cost
     /// nothing, and every lease takes memory and a place on disk.
     fn bound_leases(&mut self, owner: u32) {
-        if self.leases.count_of(owner) <= MAX_LEASES_PER_USER {
+        let Some(too_many) = self.idle_leases(owner).checked_sub(MAX_IDLE_LEASES_PER_USER + 1)
+        else {
             return;
-        }
+        };
         let leases = self.leases.of_owner(owner);
         let mut idle: Vec<_> = leases
             .filter(|lease| self.address_user(&lease.network, lease.address).is_none())
             .map(|lease| (lease.used, lease.network.clone(), lease.address))
             .collect();
         idle.sort();
-        for (_, network, address) in idle.into_iter().take(LEASES_GIVEN_UP) {
+        for (_, network, address) in idle.into_iter().take(too_many + LEASES_GIVEN_UP) {
             self.leases.give_up(&network, address);
         }
+    }
+
+    /// How many leases of the user have no attachment.
+    fn idle_leases(&self, owner: u32) -> usize {
+        let held = self.addresses_held.get(&owner).copied().unwrap_or_default();
+        self.leases.count_of(owner).saturating_sub(held)
     }
 
     /// The attachment with this id.
@@ -262,4 +278,8 @@ impl Ledger {
     pub fn leases(&self) -> &Leases {
         &self.leases
     }
+}
+
+fn addresses_of(attachment: &Attachment) -> usize {
+    attachment.interfaces().iter().map(|interface| interface.addresses().count()).sum()
 }

@@ -32,7 +32,8 @@ pub struct Query {
     pub stations: bool,
     /// Kernel parameters to read.
     pub sysctls: BTreeSet<Sysctl>,
-    /// Links that take IPv6 router advertisements only as long as the host does not forward.
+    /// Links that take IPv6 router advertisements only as long as the host does not forward; not looked at where
+    /// `sysctls` show that it does.
     pub router_advertisements: bool,
 }
 
@@ -57,7 +58,8 @@ pub struct Observed {
     pub reserved: BTreeSet<Reservation>,
     /// Kernel parameters; one that the kernel does not have is missing.
     pub sysctls: BTreeMap<Sysctl, String>,
-    /// Links whose `accept_ra` is 1, without those whose names rootful-net would not give itself.
+    /// Links whose `accept_ra` is 1, without those whose names rootful-net would not give itself. None where the host is
+    /// seen to forward IPv6.
     pub links_accepting_ra: Vec<InterfaceName>,
     /// The links inside the container's namespace, where one was given.
     pub namespace_links: Vec<Link>,

@@ -6,6 +6,7 @@
 mod attachment;
 mod connect;
 mod error;
+pub mod frame;
 mod lease;
 pub mod name;
 mod network;

@@ -29,6 +29,7 @@ use rootful_net_core::observed::{Observed, Query};
 pub use error::{KernelError, LinkAction, RequestError};
 pub use events::KernelEvent;
 pub use execute::{ExecuteError, UndoFailure};
+pub use ffi::memory::give_back as give_back_memory;
 pub use namespace::{Namespace, NamespaceError};
 pub use rules::RulesetMark;
 

@@ -75,7 +75,8 @@ pub(crate) fn observe(
             observed.sysctls.insert(parameter.clone(), value);
         }
     }
-    if query.router_advertisements {
+    let forwards = observed.sysctls.get(&Sysctl::ipv6_forwarding()).map(String::as_str);
+    if query.router_advertisements && forwards != Some("1") {
         observed.links_accepting_ra = links_accepting_ra()?;
     }
     if !query.addresses.is_empty() {

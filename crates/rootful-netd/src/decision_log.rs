@@ -10,51 +10,39 @@ use rootful_net_dbus::{AttachMessage, Error};
 use zbus::DBusError as _;
 
 use crate::fair_queue::Line;
+use crate::rate::{Bucket, Rate};
 
 /// The most characters of a list, or of a reason.
 const MAX_CHARS: usize = 512;
 /// How often it is said how many records were left out.
 pub(crate) const SUMMARY: Duration = Duration::from_secs(10);
 
-/// How many records there may be at once, and how many a second in the long run.
-#[derive(Clone, Copy, Debug)]
-struct Rate {
-    at_once: f64,
-    per_second: f64,
-}
-
+/// In records.
 const GRANTED: Rate = Rate { at_once: 500.0, per_second: 20.0 };
 const REFUSED: Rate = Rate { at_once: 20.0, per_second: 1.0 };
 
-static BUCKETS: LazyLock<Mutex<HashMap<(Line, bool), Bucket>>> = LazyLock::new(Mutex::default);
+static QUOTAS: LazyLock<Mutex<HashMap<(Line, bool), Quota>>> = LazyLock::new(Mutex::default);
 
+/// How many records somebody may cause, and how many were left out since that was told last.
 #[derive(Debug)]
-struct Bucket {
-    left: f64,
-    filled: Instant,
+struct Quota {
+    bucket: Bucket,
     left_out: u64,
 }
 
-impl Bucket {
-    fn full(rate: Rate, now: Instant) -> Self {
-        Self { left: rate.at_once, filled: now, left_out: 0 }
-    }
-
-    fn fill(&mut self, rate: Rate, now: Instant) {
-        let elapsed = now.duration_since(self.filled).as_secs_f64();
-        self.left = (self.left + elapsed * rate.per_second).min(rate.at_once);
-        self.filled = now;
+impl Quota {
+    fn of(is_granted: bool, now: Instant) -> Self {
+        let rate = if is_granted { GRANTED } else { REFUSED };
+        Self { bucket: Bucket::full(rate, now), left_out: 0 }
     }
 
     /// Whether one more may be written, and how many were left out before it.
-    fn take(&mut self, rate: Rate, now: Instant) -> Option<u64> {
-        self.fill(rate, now);
-        if self.left < 1.0 {
-            self.left_out += 1;
-            return None;
+    fn take(&mut self, now: Instant) -> Option<u64> {
+        if self.bucket.take(1.0, now) {
+            return Some(std::mem::take(&mut self.left_out));
         }
-        self.left -= 1.0;
-        Some(std::mem::take(&mut self.left_out))
+        self.left_out += 1;
+        None
     }
 }
 
@@ -93,12 +81,11 @@ pub(crate) fn record(
     outcome: Result<&[String], &Error>,
 ) {
     let is_granted = outcome.is_ok();
-    let rate = rate(is_granted);
     let now = Instant::now();
     let left_out = {
-        let mut buckets = buckets();
-        let bucket = buckets.entry((line, is_granted)).or_insert_with(|| Bucket::full(rate, now));
-        bucket.take(rate, now)
+        let mut quotas = quotas();
+        let quota = quotas.entry((line, is_granted)).or_insert_with(|| Quota::of(is_granted, now));
+        quota.take(now)
     };
     let Some(left_out) = left_out else { return };
     let Asked { container, container_id, networks, ports } = asked;
@@ -141,14 +128,12 @@ pub(crate) fn record(
 pub(crate) fn summarize() {
     let now = Instant::now();
     let mut left_out = Vec::new();
-    buckets().retain(|&(line, is_granted), bucket| {
-        let rate = rate(is_granted);
-        bucket.fill(rate, now);
-        let count = std::mem::take(&mut bucket.left_out);
+    quotas().retain(|&(line, is_granted), quota| {
+        let count = std::mem::take(&mut quota.left_out);
         if count > 0 {
             left_out.push((line, is_granted, count));
         }
-        bucket.left < rate.at_once
+        !quota.bucket.is_full(now)
     });
     for (line, is_granted, left_out) in left_out {
         let uid = match line {
@@ -160,12 +145,8 @@ pub(crate) fn summarize() {
     }
 }
 
-fn rate(is_granted: bool) -> Rate {
-    if is_granted { GRANTED } else { REFUSED }
-}
-
-fn buckets() -> MutexGuard<'static, HashMap<(Line, bool), Bucket>> {
-    BUCKETS.lock().unwrap_or_else(PoisonError::into_inner)
+fn quotas() -> MutexGuard<'static, HashMap<(Line, bool), Quota>> {
+    QUOTAS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn name_of(error: &Error) -> &'static str {
@@ -209,16 +190,15 @@ mod tests {
     #[test]
     fn a_flood_is_counted_and_written_about_once() {
         let start = Instant::now();
-        let rate = Rate { at_once: 3.0, per_second: 1.0 };
-        let mut bucket = Bucket::full(rate, start);
-        let written = (0..1000).filter(|_| bucket.take(rate, start).is_some()).count();
-        assert_eq!((written, bucket.left_out), (3, 997));
+        let mut quota = Quota::of(false, start);
+        let written = (0..1000).filter(|_| quota.take(start).is_some()).count();
+        assert_eq!((written, quota.left_out), (20, 980));
         let later = start + Duration::from_secs(1);
-        assert_eq!(bucket.take(rate, later), Some(997));
-        assert_eq!(bucket.take(rate, later), None);
+        assert_eq!(quota.take(later), Some(980));
+        assert_eq!(quota.take(later), None);
         let much_later = start + Duration::from_secs(1000);
-        let written = (0..1000).filter(|_| bucket.take(rate, much_later).is_some()).count();
-        assert_eq!(written, 3);
+        let written = (0..1000).filter(|_| quota.take(much_later).is_some()).count();
+        assert_eq!(written, 20);
     }
 
     #[test]

@@ -266,6 +266,7 @@ impl Engine {
         while let Some(command) = self.handle.waiting_now() {
             self.obey(command);
         }
+        self.keep_remaining_leases();
         self.objects.are_shown().await;
     }
 

@@ -59,6 +59,11 @@ impl<T> FairQueue<T> {
         self.lines.get(&line).into_iter().flatten()
     }
 
+    /// The lines that are not empty.
+    pub(crate) fn lines(&self) -> impl Iterator<Item = Line> {
+        self.turns.iter().copied()
+    }
+
     /// How many items there are.
     pub(crate) fn len(&self) -> usize {
         self.length

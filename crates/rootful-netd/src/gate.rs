@@ -3,6 +3,7 @@
 //! which uid each connection belongs to. What a call may do is not its business.
 
 mod socket;
+mod turns;
 
 use std::collections::HashMap;
 use std::collections::VecDeque;
@@ -10,63 +11,22 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use rootful_net_dbus::Error;
-use rootful_net_dbus::name::{ATTACHMENT_INTERFACE, MANAGER_INTERFACE};
 use tokio::sync::{Notify, watch};
 use zbus::message::{Flags, Type};
 use zbus::{Connection, DBusError, Message};
 
-use crate::fair_queue::{FairQueue, Line};
+use crate::fair_queue::Line;
 use crate::{authority, user_database};
 
 pub(crate) use socket::connect;
+use turns::{MAX_WAITING, Turn, Turns};
 
 /// The longest message that is read: an attach with a thousand ports and all aliases has a third of it.
 const MAX_MESSAGE_BYTES: usize = 64 << 10;
 /// The most file descriptors of a message: no method takes more.
 const MAX_MESSAGE_FDS: usize = 1;
-/// The most calls of one line that wait.
-const MAX_WAITING: usize = 64;
 /// The most calls that wait, of all lines and of connections that are not identified yet.
 const MAX_WAITING_IN_ALL: usize = 1024;
-/// How long a call can hold its place; longer than the slowest answer, see polkit.rs.
-const STALE: Duration = Duration::from_secs(300);
-
-/// What kinds of calls there are to take turns in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Lane {
-    /// Calls of the service's own methods, which wait for the engine or polkit most of the time.
-    Work,
-    /// Reading of objects and properties, which takes processor time and never waits.
-    Reading,
-}
-
-impl Lane {
-    const ALL: [Self; 2] = [Self::Work, Self::Reading];
-
-    /// The most calls of one line that are served at a time.
-    fn for_each(self) -> usize {
-        match self {
-            Self::Work => 4,
-            Self::Reading => 1,
-        }
-    }
-
-    /// The most calls that are served at a time. One worker is always left to those that change something.
-    fn in_all(self) -> usize {
-        match self {
-            Self::Work => 64,
-            Self::Reading => 1,
-        }
-    }
-
-    fn of(message: &Message) -> Self {
-        let header = message.header();
-        match header.interface().map(|interface| interface.as_str()) {
-            Some(MANAGER_INTERFACE | ATTACHMENT_INTERFACE) => Self::Work,
-            Some(_) | None => Self::Reading,
-        }
-    }
-}
 
 /// Who is at the other end of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,71 +42,27 @@ enum Peer {
     Known(Identity),
 }
 
-#[derive(Debug)]
-struct Served {
-    line: Line,
-    lane: Lane,
-    since: Instant,
-}
-
 #[derive(Debug, Default)]
 struct State {
     /// By unique name, which the bus gives to no second connection.
     peers: HashMap<String, Peer>,
     unidentified: usize,
-    work: FairQueue<Message>,
-    reading: FairQueue<Message>,
-    /// By the caller's unique name and the call's serial number, which callers choose and may choose twice.
-    served: HashMap<(String, u32), Vec<Served>>,
+    turns: Turns,
     /// Replies to the service's own calls, and the bus's signals: nobody waits before them.
     passing: VecDeque<zbus::Result<Message>>,
 }
 
 impl State {
-    fn queue(&mut self, lane: Lane) -> &mut FairQueue<Message> {
-        match lane {
-            Lane::Work => &mut self.work,
-            Lane::Reading => &mut self.reading,
-        }
-    }
-
     fn waiting(&self) -> usize {
-        self.work.len() + self.reading.len() + self.unidentified
+        self.turns.waiting() + self.unidentified
     }
 
     fn is_idle(&self) -> bool {
-        self.served.is_empty() && self.waiting() == 0
-    }
-
-    /// Takes the next call that may be served now.
-    fn next(&mut self) -> Option<Message> {
-        for lane in Lane::ALL {
-            let mut served = HashMap::<Line, usize>::new();
-            for one in self.served.values().flatten().filter(|one| one.lane == lane) {
-                *served.entry(one.line).or_default() += 1;
-            }
-            if served.values().sum::<usize>() >= lane.in_all() {
-                continue;
-            }
-            let ready = |line: Line| served.get(&line).is_none_or(|&count| count < lane.for_each());
-            if let Some((line, message)) = self.queue(lane).pop(ready) {
-                if let Some(key) = key_of(&message) {
-                    let since = Instant::now();
-                    self.served.entry(key).or_default().push(Served { line, lane, since });
-                }
-                return Some(message);
-            }
-        }
-        None
+        self.turns.served() == 0 && self.waiting() == 0
     }
 
     fn enqueue(&mut self, line: Line, message: Message) -> Result<(), Refused> {
-        let lane = Lane::of(&message);
-        if self.queue(lane).line(line).count() >= MAX_WAITING {
-            return Err(Refused::Waiting(message));
-        }
-        self.queue(lane).push(line, message);
-        Ok(())
+        self.turns.push(line, message).map_err(Refused::Waiting)
     }
 }
 
@@ -164,8 +80,10 @@ enum Refused {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Gate {
     state: Arc<Mutex<State>>,
-    /// Told when there may be a message to hand on.
+    /// Told when there may be a message to hand on; the reader of the connection waits for it.
     changed: Arc<Notify>,
+    /// Told when every call may be answered.
+    idle: Arc<Notify>,
     connection: Arc<OnceLock<Connection>>,
     is_stopping: Arc<watch::Sender<bool>>,
 }
@@ -190,6 +108,8 @@ impl Gate {
     /// Says that the service stops, see [`Self::stopping`].
     pub(crate) fn stop(&self) {
         self.is_stopping.send_replace(true);
+        self.state().turns.hurry();
+        self.tell();
     }
 
     /// Waits until the service stops: what a call waits for that somebody else has to do is not waited for any more.
@@ -198,10 +118,10 @@ impl Gate {
         let _ = self.is_stopping.subscribe().wait_for(|is_stopping| *is_stopping).await;
     }
 
-    /// Waits until every call that came is answered.
+    /// Waits until every call that came is answered. One at a time can wait.
     pub(crate) async fn all_answered(&self) {
         while !self.state().is_idle() {
-            tokio::time::sleep(Duration::from_millis(2)).await;
+            self.idle.notified().await;
         }
     }
 
@@ -211,6 +131,8 @@ impl Gate {
         if let Some(Peer::Asked(waiting)) = state.peers.remove(unique_name) {
             state.unidentified = state.unidentified.saturating_sub(waiting.len());
         }
+        drop(state);
+        self.tell();
         // An answer to somebody who is gone is sent as well, and gives the place back then.
     }
 
@@ -261,10 +183,7 @@ impl Gate {
         if state.waiting() >= MAX_WAITING_IN_ALL {
             return Err(Refused::WaitingInAll(message));
         }
-        state.served.retain(|_, served| {
-            served.retain(|one| one.since.elapsed() < STALE);
-            !served.is_empty()
-        });
+        state.turns.forget_stale(Instant::now());
         match state.peers.get_mut(&sender) {
             Some(Peer::Known(identity)) => {
                 let line = identity.line;
@@ -322,7 +241,7 @@ impl Gate {
                 }
             }
         }
-        self.changed.notify_one();
+        self.tell();
         for refused in refused {
             self.refuse(refused).await;
         }
@@ -335,16 +254,19 @@ impl Gate {
     async fn next(&self) -> zbus::Result<Message> {
         loop {
             let changed = self.changed.notified();
-            {
+            let wait = {
                 let mut state = self.state();
                 if let Some(message) = state.passing.pop_front() {
                     return message;
                 }
-                if let Some(message) = state.next() {
-                    return Ok(message);
+                match state.turns.next(Instant::now()) {
+                    Turn::Now(message) => return Ok(message),
+                    Turn::In(wait) => wait,
+                    Turn::Nobody => Duration::MAX,
                 }
-            }
-            changed.await;
+            };
+            // A time that nobody lives to see is no time to wait for.
+            let _ = tokio::time::timeout(wait, changed).await;
         }
     }
 
@@ -360,15 +282,9 @@ impl Gate {
         };
         {
             let mut state = self.state();
-            let key = (destination.to_string(), serial.get());
-            if let Some(served) = state.served.get_mut(&key) {
-                served.pop();
-                if served.is_empty() {
-                    state.served.remove(&key);
-                }
-            }
+            state.turns.answered(&destination.to_string(), serial.get(), Instant::now());
         }
-        self.changed.notify_one();
+        self.tell();
     }
 
     async fn refuse(&self, refused: Refused) {
@@ -413,14 +329,15 @@ impl Gate {
         }
     }
 
+    /// Has those look again who wait for something to be different.
+    fn tell(&self) {
+        self.changed.notify_one();
+        self.idle.notify_one();
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-fn key_of(message: &Message) -> Option<(String, u32)> {
-    let sender = message.header().sender()?.to_string();
-    Some((sender, message.primary_header().serial_num().get()))
 }
 
 fn is_from_bus(message: &Message) -> bool {

@@ -14,6 +14,7 @@ mod log;
 mod networks;
 mod policy_files;
 mod polkit;
+mod rate;
 mod service;
 mod store;
 mod user_database;

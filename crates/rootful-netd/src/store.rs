@@ -4,6 +4,7 @@
 mod record;
 mod sealed;
 
+use std::borrow::Cow;
 use std::fs::{self, DirBuilder};
 use std::io;
 use std::os::unix::fs::DirBuilderExt as _;
@@ -36,9 +37,9 @@ pub(crate) struct StoreError {
 
 /// The leases as they are on disk.
 #[derive(Debug, Serialize, Deserialize)]
-struct LeaseFile {
+struct LeaseFile<'a> {
     version: u32,
-    leases: Leases,
+    leases: Cow<'a, Leases>,
 }
 
 const LEASE_FILE_VERSION: u32 = 1;
@@ -161,7 +162,7 @@ impl Store {
         let leases = read_or_set_aside(&self.lease_path, &LOST_LEASES, |content| {
             let LeaseFile { version, leases } = parse_json(content)?;
             check_version(version, LEASE_FILE_VERSION)?;
-            Ok(leases)
+            Ok(leases.into_owned())
         });
         leases.unwrap_or_default()
     }
@@ -172,7 +173,7 @@ impl Store {
     /// The file cannot be written; it is as it was then.
     pub(crate) fn keep_leases(&self, leases: &Leases) -> Result<(), StoreError> {
         let _scope = fault::scope("write leases");
-        let file = LeaseFile { version: LEASE_FILE_VERSION, leases: leases.clone() };
+        let file = LeaseFile { version: LEASE_FILE_VERSION, leases: Cow::Borrowed(leases) };
         let text = serde_json::to_vec(&file).expect("leases have a JSON form");
         write(&self.lease_path, &text)
     }

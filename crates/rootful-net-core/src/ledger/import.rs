@@ -4,7 +4,7 @@
 use crate::attachment::{Attachment, Holder};
 use crate::catalogue::Catalogue;
 
-use super::{AddressOrigin, Lease, Ledger, MAX_LEASES_PER_USER};
+use super::{AddressOrigin, Lease, Ledger, MAX_IDLE_LEASES_PER_USER};
 
 /// A lease that was not taken over.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,7 +40,9 @@ pub enum LeaseProblem {
         holder: Holder,
     },
     /// The user's leases are as many as are kept.
-    #[error("the user has {MAX_LEASES_PER_USER} leases, and no more are kept")]
+    #[error(
+        "the user has {MAX_IDLE_LEASES_PER_USER} leases without a container, and no more are kept"
+    )]
     TooMany,
 }
 
@@ -93,7 +95,7 @@ impl Ledger {
             // What is attached knows best where its address came from.
             Some(own) if self.address_user(network, *address).is_some() => Ok(own.origin),
             Some(_) => Ok(*origin),
-            None if self.leases.of_owner(holder.owner).count() >= MAX_LEASES_PER_USER => {
+            None if self.idle_leases(holder.owner) >= MAX_IDLE_LEASES_PER_USER => {
                 Err(LeaseProblem::TooMany)
             }
             None => Ok(*origin),
@@ -230,15 +232,62 @@ mod tests {
         assert_eq!((lease.origin, lease.used), (AddressOrigin::Requested, 2));
     }
 
+    /// From 10.9.1.0 on, by use.
+    fn leases(owner: u32) -> impl Iterator<Item = Lease> {
+        (0..1030_u32).map(move |number| {
+            let [.., high, low] = (number + 256).to_be_bytes();
+            let address = format!("10.9.{high}.{low}");
+            lease("lab", &address, owner, &format!("c{number}"), number.into())
+        })
+    }
+
+    #[test]
+    fn only_leases_without_a_container_are_too_many_and_those_not_used_for_longest_go() {
+        let mut ledger = Ledger::default();
+        ledger.import(&catalogue(), leases(1000));
+        let count = |ledger: &Ledger| ledger.leases().iter().count();
+        ledger.insert(attachment("10.9.0.7"));
+        assert_eq!((count(&ledger), ledger.idle_leases(1000)), (1025, 1024));
+        // The same name at another address leaves one more without a container.
+        ledger.insert(attachment("10.9.0.8"));
+        assert_eq!((count(&ledger), ledger.idle_leases(1000)), (1025 + 1 - 64, 1024 + 1 - 64));
+        let left = order_of_use(ledger.leases());
+        assert_eq!(left.first().map(String::as_str), Some("c64 10.9.1.64"));
+        assert_eq!(left[left.len() - 2..], ["web 10.9.0.7", "web 10.9.0.8"]);
+        ledger.remove(&"0123456789".parse().unwrap());
+        assert_eq!(ledger.idle_leases(1000), count(&ledger));
+    }
+
+    #[test]
+    fn a_use_is_no_revision_and_everything_else_is() {
+        let mut ledger = Ledger::default();
+        let mut seen = vec![ledger.leases().revision()];
+        let mut is_new = |ledger: &Ledger| {
+            let revision = ledger.leases().revision();
+            let is_new = !seen.contains(&revision);
+            seen.push(revision);
+            is_new
+        };
+        ledger.insert(attachment("10.9.0.7"));
+        assert!(is_new(&ledger));
+        ledger.remove(&"0123456789".parse().unwrap());
+        ledger.insert(attachment("10.9.0.7"));
+        assert!(!is_new(&ledger));
+        let (network, address) = ("lab".parse().unwrap(), "10.9.0.7".parse().unwrap());
+        let holder = Holder { owner: 1000, name: "web".parse().unwrap() };
+        ledger.leases.renew(&network, address, holder.clone(), AddressOrigin::Derived);
+        assert!(is_new(&ledger));
+        ledger.leases.renew(&network, address, holder.clone(), AddressOrigin::Derived);
+        assert!(!is_new(&ledger));
+        let other = Holder { owner: 1001, ..holder };
+        ledger.leases.renew(&network, address, other, AddressOrigin::Derived);
+        assert!(is_new(&ledger));
+        ledger.leases.give_up(&network, address);
+        assert!(is_new(&ledger));
+    }
+
     #[test]
     fn a_user_gets_no_more_leases_than_are_kept() {
-        let leases = |owner| {
-            (0..1030_u32).map(move |number| {
-                let [.., high, low] = (number + 256).to_be_bytes();
-                let address = format!("10.9.{high}.{low}");
-                lease("lab", &address, owner, &format!("c{number}"), number.into())
-            })
-        };
         let mut ledger = Ledger::default();
         let skipped = ledger.import(&catalogue(), leases(1000));
         assert_eq!(ledger.leases().iter().count(), 1024);

@@ -12,7 +12,7 @@ use crate::name::{NetworkName, quoted};
 
 /// Which name has which address, kept after the attachment is gone so that the same name finds the same
 /// address again whatever starts first.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(from = "Vec<Lease>")]
 pub struct Leases {
     by_address: BTreeMap<(NetworkName, IpAddr), Lease>,
@@ -20,7 +20,16 @@ pub struct Leases {
     /// How many each user has.
     counts: BTreeMap<u32, usize>,
     last_use: u64,
+    revision: u64,
 }
+
+impl PartialEq for Leases {
+    fn eq(&self, other: &Self) -> bool {
+        (&self.by_address, self.last_use) == (&other.by_address, other.last_use)
+    }
+}
+
+impl Eq for Leases {}
 
 impl Serialize for Leases {
     /// As the list of leases.
@@ -102,9 +111,13 @@ impl Leases {
     fn insert(&mut self, lease: Lease) {
         let key = (lease.network.clone(), lease.address);
         self.last_use = self.last_use.max(lease.used);
-        let is_renewed =
-            self.by_address.get(&key).is_some_and(|present| present.holder == lease.holder);
-        if !is_renewed {
+        let present = self.by_address.get(&key);
+        let is_same =
+            present.is_some_and(|own| (&own.holder, own.origin) == (&lease.holder, lease.origin));
+        if !is_same {
+            self.revision += 1;
+        }
+        if present.is_none_or(|present| present.holder != lease.holder) {
             self.remove(&key);
             self.by_holder.entry(lease.holder.clone()).or_default().insert(key.clone());
             *self.counts.entry(lease.holder.owner).or_default() += 1;
@@ -114,6 +127,7 @@ impl Leases {
 
     fn remove(&mut self, key: &(NetworkName, IpAddr)) {
         let Some(lease) = self.by_address.remove(key) else { return };
+        self.revision += 1;
         if let Some(addresses) = self.by_holder.get_mut(&lease.holder) {
             addresses.remove(key);
             if addresses.is_empty() {
@@ -127,6 +141,11 @@ impl Leases {
                 self.counts.remove(&owner);
             }
         }
+    }
+
+    /// A number that is another one after each change but of when a lease was used.
+    pub fn revision(&self) -> u64 {
+        self.revision
     }
 
     /// How many leases one user has.

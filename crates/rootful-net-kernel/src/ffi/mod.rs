@@ -4,5 +4,6 @@
 #![allow(unsafe_code)]
 
 pub(crate) mod inherited;
+pub(crate) mod memory;
 pub(crate) mod nft;
 pub(crate) mod nsfs;

@@ -1,5 +1,5 @@
-//! The leases as the engine has them: kept on disk after every change of them, and written later where the disk
-//! does not take them now.
+//! The leases as the engine has them: kept on disk after every change of them. When they were used last is written
+//! with the next regular look, and all of them later where the disk does not take them now.
 
 use std::time::{Duration, Instant};
 
@@ -16,7 +16,11 @@ const TOLD_EVERY: Duration = Duration::from_secs(60);
 /// Whether the leases on disk are those of the ledger.
 #[derive(Debug, Default)]
 pub(super) struct LeaseFile {
-    /// Since when they are not, and when that was told last.
+    /// The revision of those that were written last.
+    written: Option<u64>,
+    /// Whether it is only when they were used last that is not on disk.
+    lacks_uses: bool,
+    /// Since when the disk does not take them, and when that was told last.
     unwritten: Option<Unwritten>,
 }
 
@@ -28,7 +32,7 @@ struct Unwritten {
 
 impl LeaseFile {
     /// Whether the leases wait for a disk that takes them.
-    pub(super) fn is_unwritten(&self) -> bool {
+    fn is_unwritten(&self) -> bool {
         self.unwritten.is_some()
     }
 
@@ -48,7 +52,9 @@ impl LeaseFile {
     }
 
     /// Notes that they are written; answers how long they were not.
-    fn written(&mut self, now: Instant) -> Option<Duration> {
+    fn written(&mut self, revision: u64, now: Instant) -> Option<Duration> {
+        self.written = Some(revision);
+        self.lacks_uses = false;
         self.unwritten.take().map(|unwritten| now.duration_since(unwritten.since))
     }
 }
@@ -114,13 +120,31 @@ impl Engine {
         Ok(skipped.iter().map(SkippedLeaseProperties::from).collect())
     }
 
-    /// Keeps the leases on disk. Where that fails, what is attached stays so, and they are to be kept again
-    /// later: the log says so, once a minute.
+    /// Keeps on disk what an attach changed of the leases. When they were used last matters only to which of too many
+    /// goes first, so that alone waits for the next regular look.
     pub(super) fn keep_leases(&mut self) {
+        if self.lease_file.written == Some(self.ledger.leases().revision()) {
+            self.lease_file.lacks_uses = true;
+        } else {
+            self.write_leases();
+        }
+    }
+
+    /// Keeps on disk what is not there yet of the leases.
+    pub(super) fn keep_remaining_leases(&mut self) {
+        if self.lease_file.lacks_uses || self.lease_file.is_unwritten() {
+            self.write_leases();
+        }
+    }
+
+    /// Writes the leases. Where that fails, what is attached stays so, and they are to be kept again later: the log says
+    /// so, once a minute.
+    fn write_leases(&mut self) {
         let now = Instant::now();
         match self.store.keep_leases(self.ledger.leases()) {
             Ok(()) => {
-                if let Some(elapsed) = self.lease_file.written(now) {
+                let revision = self.ledger.leases().revision();
+                if let Some(elapsed) = self.lease_file.written(revision, now) {
                     tracing::info!(seconds = elapsed.as_secs(), "leases are kept again");
                 }
             }
@@ -145,11 +169,11 @@ mod tests {
         let mut file = LeaseFile::default();
         let start = Instant::now();
         let after = |seconds| start + Duration::from_secs(seconds);
-        assert_eq!(file.written(start), None);
+        assert_eq!(file.written(1, start), None);
         let told: Vec<_> = (0..=120).filter(|seconds| file.failed(after(*seconds))).collect();
         assert_eq!(told, [0, 60, 120]);
-        assert_eq!(file.written(after(150)), Some(Duration::from_secs(150)));
-        assert_eq!(file.written(after(151)), None);
+        assert_eq!(file.written(2, after(150)), Some(Duration::from_secs(150)));
+        assert_eq!(file.written(2, after(151)), None);
         assert!(file.failed(after(152)));
     }
 }

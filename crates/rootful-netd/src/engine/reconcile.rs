@@ -27,6 +27,9 @@ const QUARREL_PERIOD: Duration = Duration::from_secs(10);
 /// The most rounds of releasing what is dead before the rest is repaired.
 const MAX_ROUNDS: usize = 8;
 
+/// From so many attachments on, memory is given back when half of them are gone.
+const MANY_ATTACHMENTS: u32 = 64;
+
 /// What is remembered from one look to the next.
 #[derive(Debug, Default)]
 pub(super) struct Upkeep {
@@ -43,6 +46,8 @@ pub(super) struct Upkeep {
     failing: BTreeSet<String>,
     /// When repairs were made.
     repairs: VecDeque<Instant>,
+    /// The most attachments since memory was given back.
+    most_attachments: u32,
 }
 
 impl Upkeep {
@@ -58,6 +63,17 @@ impl Upkeep {
             self.repairs.pop_front();
         }
         self.repairs.len() >= QUARREL
+    }
+
+    /// Whether there is much memory to give back: that of half of the attachments that there were.
+    fn has_shrunk(&mut self, attachments: u32) -> bool {
+        self.most_attachments = self.most_attachments.max(attachments);
+        let has_shrunk =
+            self.most_attachments >= MANY_ATTACHMENTS && attachments <= self.most_attachments / 2;
+        if has_shrunk {
+            self.most_attachments = attachments;
+        }
+        has_shrunk
     }
 
     fn count_repair(&mut self, now: Instant) {
@@ -104,6 +120,9 @@ impl Engine {
     /// Looks for what the kernel does not tell of.
     pub(super) fn look_around(&mut self) {
         self.write_what_waits();
+        if self.upkeep.has_shrunk(self.ledger.in_use().attachments) {
+            rootful_net_kernel::give_back_memory();
+        }
         if self.ledger.is_empty() && !self.upkeep.unfinished {
             return;
         }
@@ -116,9 +135,7 @@ impl Engine {
 
     /// Writes what the disk did not take when it was due.
     fn write_what_waits(&mut self) {
-        if self.lease_file.is_unwritten() {
-            self.keep_leases();
-        }
+        self.keep_remaining_leases();
         for (id, held) in std::mem::take(&mut self.upkeep.unrecorded) {
             let written = match self.ledger.get(&id) {
                 Some(attachment) => self.store.record(&Record::live(attachment.clone())),
@@ -340,5 +357,18 @@ fn headline(step: &Step) -> String {
             format!("change the ruleset in {} places", transaction.changes().len())
         }
         step => step.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_is_given_back_whenever_half_of_many_attachments_are_gone() {
+        let mut upkeep = Upkeep::default();
+        let seen = [0, 63, 0, 64, 33, 32, 31, 16, 64, 100, 51, 50, 64, 20, 0];
+        let given_back = seen.into_iter().filter(|count| upkeep.has_shrunk(*count));
+        assert_eq!(given_back.collect::<Vec<_>>(), [32, 50, 20]);
     }
 }

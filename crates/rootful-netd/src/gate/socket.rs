@@ -9,6 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use futures_util::StreamExt as _;
+use rootful_net_dbus::frame::{self, Length, START_BYTES};
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendFlags, recvmsg, send};
 use tokio::io::Interest;
 use tokio::net::UnixStream;
@@ -21,10 +22,6 @@ use zbus::{Address, Connection, Message};
 
 use super::{Gate, MAX_MESSAGE_BYTES, Refused};
 
-/// The part of a message that says how long it is: D-Bus Specification, Message Format.
-const START_BYTES: usize = 16;
-/// The longest message that there can be.
-const MAX_FRAME_BYTES: usize = 128 << 20;
 /// The longest header fields of a message that is passed over and yet answered.
 const MAX_FIELD_BYTES: usize = 4096;
 /// The most file descriptors that one read can bring: SCM_MAX_FD, unix(7).
@@ -219,18 +216,18 @@ impl Frames {
             }
             return Ok(());
         }
-        if length.header > START_BYTES + MAX_FIELD_BYTES {
+        if length.header() > START_BYTES + MAX_FIELD_BYTES {
             self.skip(length.total() - START_BYTES).await?;
             self.fds.clear();
             tracing::warn!(bytes = length.total(), "message passed over");
             return Ok(());
         }
-        let mut header = vec![0; length.header];
+        let mut header = vec![0; length.header()];
         // Without its body the message is short enough to be answered.
-        length.without_body(&mut start);
+        Length::without_body(&mut start);
         header[..START_BYTES].copy_from_slice(&start);
         self.fill(&mut header[START_BYTES..]).await?;
-        self.skip(length.body).await?;
+        self.skip(length.body()).await?;
         match self.parse(header).await {
             Ok(message) => gate.refuse(Refused::TooLong(message)).await,
             Err(error) => tracing::warn!(%error, bytes = length.total(), "message passed over"),
@@ -240,8 +237,7 @@ impl Frames {
 
     /// Has the library read the message from memory; a mistake in it ends nothing but this message.
     async fn parse(&mut self, bytes: Vec<u8>) -> zbus::Result<Message> {
-        let mut frame = Frame { bytes, position: 0, fds: std::mem::take(&mut self.fds) };
-        frame.receive_message(self.sequence, &mut Vec::new(), &mut Vec::new()).await
+        frame::read(bytes, std::mem::take(&mut self.fds), self.sequence).await
     }
 
     async fn fill(&mut self, buffer: &mut [u8]) -> io::Result<()> {
@@ -267,92 +263,5 @@ impl Frames {
             count -= part;
         }
         Ok(())
-    }
-}
-
-/// One message in memory.
-#[derive(Debug)]
-struct Frame {
-    bytes: Vec<u8>,
-    position: usize,
-    fds: Vec<OwnedFd>,
-}
-
-#[async_trait]
-impl ReadHalf for Frame {
-    async fn recvmsg(&mut self, buffer: &mut [u8]) -> io::Result<(usize, Vec<OwnedFd>)> {
-        let rest = &self.bytes[self.position..];
-        let count = rest.len().min(buffer.len());
-        buffer[..count].copy_from_slice(&rest[..count]);
-        self.position += count;
-        Ok((count, std::mem::take(&mut self.fds)))
-    }
-}
-
-/// How long the parts of a message are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Length {
-    /// With its padding.
-    header: usize,
-    body: usize,
-    little_endian: bool,
-}
-
-impl Length {
-    fn of(start: &[u8; START_BYTES]) -> Option<Self> {
-        let little_endian = match start[0] {
-            b'l' => true,
-            b'B' => false,
-            _ => return None,
-        };
-        let number = |at: usize| {
-            let bytes = [start[at], start[at + 1], start[at + 2], start[at + 3]];
-            let number = match little_endian {
-                true => u32::from_le_bytes(bytes),
-                false => u32::from_be_bytes(bytes),
-            };
-            usize::try_from(number).ok()
-        };
-        let header = START_BYTES.checked_add(number(12)?)?.checked_next_multiple_of(8)?;
-        let length = Self { header, body: number(4)?, little_endian };
-        (length.header.checked_add(length.body)? <= MAX_FRAME_BYTES).then_some(length)
-    }
-
-    fn total(self) -> usize {
-        self.header + self.body
-    }
-
-    fn without_body(self, start: &mut [u8; START_BYTES]) {
-        // Zero is the same in both byte orders.
-        start[4..8].fill(0);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn start(order: u8, body: [u8; 4], fields: [u8; 4]) -> [u8; START_BYTES] {
-        let mut start = [0; START_BYTES];
-        start[0] = order;
-        start[4..8].copy_from_slice(&body);
-        start[12..16].copy_from_slice(&fields);
-        start
-    }
-
-    #[test]
-    fn lengths_are_read_in_both_byte_orders() {
-        let cases = [
-            (start(b'l', [5, 0, 0, 0], [9, 0, 0, 0]), Some((32, 5))),
-            (start(b'B', [0, 0, 0, 5], [0, 0, 0, 9]), Some((32, 5))),
-            (start(b'l', [0; 4], [0; 4]), Some((16, 0))),
-            (start(b'l', [0, 0, 0, 8], [0; 4]), None),
-            (start(b'l', [255; 4], [255; 4]), None),
-            (start(b'x', [0; 4], [0; 4]), None),
-        ];
-        for (start, expected) in cases {
-            let length = Length::of(&start).map(|length| (length.header, length.body));
-            assert_eq!(length, expected, "{start:?}");
-        }
     }
 }

@@ -4,6 +4,7 @@
 //! The same functions run under libFuzzer (`tests/fuzz/run`) and, over the kept corpora, in `cargo test`.
 
 mod annotations;
+mod frames;
 mod message;
 mod network;
 mod oci;
@@ -22,8 +23,9 @@ pub struct Target {
 }
 
 /// All of them.
-pub const TARGETS: [Target; 7] = [
+pub const TARGETS: [Target; 8] = [
     Target { name: "annotations", check: annotations::check },
+    Target { name: "frames", check: frames::check },
     Target { name: "network", check: network::check },
     Target { name: "oci", check: oci::check },
     Target { name: "options", check: options::check },
