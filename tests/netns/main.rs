@@ -67,7 +67,7 @@ fn main() -> ExitCode {
         failures::TESTS,
         forwarding::TESTS,
         &guard_frames::tests(),
-        guard_tricks::TESTS,
+        &guard_tricks::tests(),
         lan::TESTS,
         links::TESTS,
         listeners::TESTS,
@@ -75,7 +75,7 @@ fn main() -> ExitCode {
         observe::TESTS,
         random::TESTS,
         repair_times::TESTS,
-        reservations::TESTS,
+        &reservations::tests(),
         ruleset::TESTS,
         stopping::TESTS,
     ];

@@ -21,7 +21,7 @@ use rootful_net_tests::namespace::run;
 use rootful_net_tests::sandbox::Sandbox;
 use rootful_net_tests::steady::Steady;
 use rootful_net_tests::user::{User, message};
-use rustix::process::{Signal, Uid};
+use rustix::process::Signal;
 use zbus::{Connection, Fd, fdo};
 
 use crate::daemon::{
@@ -368,12 +368,7 @@ fn adopted(
 
 /// Binds port 8080 as a program of mallory's does.
 fn program() -> Result<TcpListener> {
-    let as_user = || {
-        let id = Uid::from_raw(MALLORY.uid());
-        rustix::thread::set_thread_res_uid(id, id, id)?;
-        Ok(TcpListener::bind("0.0.0.0:8080")?)
-    };
-    std::thread::scope(|scope| scope.spawn(as_user).join().expect("to bind does not panic"))
+    MALLORY.on_thread(|| Ok(TcpListener::bind("0.0.0.0:8080")?))
 }
 
 fn ports_are_taken_again(sandbox: &Sandbox) -> Result<()> {

@@ -9,6 +9,7 @@ use rootful_net_dbus::{
     AttachMessage, AttachmentProperties, AttachmentProxy, DetachOptions, Dictionary,
     Error as WireError, ManagerProxy,
 };
+use rustix::io::Errno;
 use rustix::process::Uid;
 use zbus::names::OwnedErrorName;
 use zbus::{Connection, DBusError as _, Fd, OwnedObjectPath};
@@ -107,6 +108,25 @@ impl User {
     /// With what it said where it fails.
     pub fn tear_down(&self, name: &str) -> anyhow::Result<()> {
         self.succeed(&["teardown", "--name", name]).map(|_| ())
+    }
+
+    /// Does `work` as a program of this user, on a thread of its own: the others of the process keep their rights.
+    ///
+    /// # Errors
+    /// Where the thread cannot become the user's, and what `work` returns.
+    pub fn on_thread<T: Send, E: From<Errno> + Send>(
+        &self,
+        work: impl FnOnce() -> Result<T, E> + Send,
+    ) -> Result<T, E> {
+        let id = Uid::from_raw(self.uid);
+        let as_user = || {
+            rustix::thread::set_thread_res_uid(id, id, id)?;
+            work()
+        };
+        std::thread::scope(|scope| match scope.spawn(as_user).join() {
+            Ok(outcome) => outcome,
+            Err(panic) => std::panic::resume_unwind(panic),
+        })
     }
 
     /// Does `work` with a connection to the bus as this user, on a thread of its own.

@@ -5,6 +5,7 @@ use std::fs;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rootful_net_core::name::InterfaceName;
 use rootful_net_core::observed::Sysctl;
@@ -20,9 +21,13 @@ fn root_dir() -> &'static Path {
     Path::new(ROOT_DIR.get_or_init(|| if Path::new(usual).exists() { usual } else { elsewhere }))
 }
 
-/// Whether the kernel has IPv6.
+/// Whether the kernel has IPv6, which it keeps once it has it.
 pub(crate) fn has_ipv6() -> bool {
-    root_dir().join("ipv6").exists()
+    static HAS_IPV6: AtomicBool = AtomicBool::new(false);
+    if !HAS_IPV6.load(Ordering::Relaxed) {
+        HAS_IPV6.store(root_dir().join("ipv6").exists(), Ordering::Relaxed);
+    }
+    HAS_IPV6.load(Ordering::Relaxed)
 }
 
 /// The value without its trailing newline; `None` where the kernel has no such parameter.

@@ -1,12 +1,11 @@
 //! Reads the file into which `podman --cidfile` writes a container's id.
 
-use std::fs::File;
-use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use rootful_net_core::request::{ContainerId, RequestError};
 
 use crate::error::Exit;
+use crate::named_file::{self, UnreadableFile};
 
 /// An id has 64 bytes; more than this is another kind of file.
 const MAX_BYTES: u64 = 256;
@@ -14,8 +13,8 @@ const MAX_BYTES: u64 = 256;
 /// Why there is no id from a file.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CidfileError {
-    #[error("cannot read {}", path.display())]
-    Read { path: PathBuf, source: io::Error },
+    #[error(transparent)]
+    Read(#[from] UnreadableFile),
     #[error("{} does not hold a container id as 'podman --cidfile' writes it", path.display())]
     Content { path: PathBuf, source: RequestError },
 }
@@ -23,27 +22,20 @@ pub(crate) enum CidfileError {
 impl CidfileError {
     pub(crate) fn exit(&self) -> Exit {
         match self {
-            Self::Read { source, .. } => match source.kind() {
-                io::ErrorKind::NotFound => Exit::NotFound,
-                io::ErrorKind::PermissionDenied => Exit::Denied,
-                _ => Exit::Failed,
-            },
+            Self::Read(error) => error.exit(),
             Self::Content { .. } => Exit::Usage,
         }
     }
 
     /// Whether the file is not there: podman removes it with the container.
     pub(crate) fn is_gone(&self) -> bool {
-        matches!(self, Self::Read { source, .. } if source.kind() == io::ErrorKind::NotFound)
+        matches!(self, Self::Read(error) if error.is_gone())
     }
 }
 
 /// The id in the file, with or without blanks or a line break around it.
 pub(crate) fn read(path: &Path) -> Result<ContainerId, CidfileError> {
-    let mut bytes = Vec::new();
-    File::open(path)
-        .and_then(|file| file.take(MAX_BYTES).read_to_end(&mut bytes))
-        .map_err(|source| CidfileError::Read { path: path.to_owned(), source })?;
+    let bytes = named_file::read_start(path, MAX_BYTES)?;
     let text = String::from_utf8_lossy(&bytes);
     text.trim().parse().map_err(|source| CidfileError::Content { path: path.to_owned(), source })
 }

@@ -7,6 +7,7 @@ use crate::cidfile::CidfileError;
 use crate::command::lease::{ImportError, Skipped};
 use crate::command::policy::Denied;
 use crate::command::setup::ContainerError;
+use crate::named_file::UnreadableFile;
 use crate::namespace::{self, NamespaceError};
 use crate::podman::PodmanError;
 use crate::resolver::ResolverError;
@@ -50,6 +51,8 @@ pub(crate) enum Error {
     #[error(transparent)]
     Container(#[from] ContainerError),
     #[error(transparent)]
+    File(#[from] UnreadableFile),
+    #[error(transparent)]
     Import(#[from] ImportError),
     #[error(transparent)]
     Skipped(#[from] Skipped),
@@ -77,7 +80,8 @@ impl Error {
         match self {
             Self::Cidfile(error) => error.exit(),
             Self::Container(error) => error.exit(),
-            Self::Import(error) => error.exit(),
+            Self::File(error) => error.exit(),
+            Self::Import(ImportError { .. }) => Exit::Usage,
             Self::Skipped(Skipped { .. }) => Exit::Conflict,
             Self::Lookup(error) => error.exit(),
             Self::Namespace(error) => namespace::exit(error),

@@ -8,6 +8,7 @@ mod cidfile;
 pub mod cli;
 mod command;
 mod error;
+mod named_file;
 mod namespace;
 mod output;
 mod podman;

@@ -1,13 +1,13 @@
 //! `rootful-net lease import`: leases of a file taken over.
 
-use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use rootful_net_dbus::{Dictionary, MAX_IMPORTED_LEASES, SkippedLeaseProperties};
+use rootful_net_dbus::{Dictionary, LeaseEntry, MAX_IMPORTED_LEASES, SkippedLeaseProperties};
 
 use super::file::{FormatError, LeaseFile};
-use crate::error::{Error, Exit};
+use crate::error::Error;
+use crate::named_file;
 use crate::output;
 use crate::service::Service;
 
@@ -23,26 +23,12 @@ pub(crate) struct Import {
     path: PathBuf,
 }
 
-/// Why a file is not imported.
+/// A file does not hold leases.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum ImportError {
-    #[error("cannot read {}", path.display())]
-    Read { path: PathBuf, source: io::Error },
-    #[error("cannot import {}", path.display())]
-    Format { path: PathBuf, source: FormatError },
-}
-
-impl ImportError {
-    pub(crate) fn exit(&self) -> Exit {
-        match self {
-            Self::Read { source, .. } => match source.kind() {
-                io::ErrorKind::NotFound => Exit::NotFound,
-                io::ErrorKind::PermissionDenied => Exit::Denied,
-                _ => Exit::Failed,
-            },
-            Self::Format { .. } => Exit::Usage,
-        }
-    }
+#[error("cannot import {}", path.display())]
+pub(crate) struct ImportError {
+    path: PathBuf,
+    source: FormatError,
 }
 
 /// Some leases were not taken over.
@@ -57,12 +43,7 @@ pub(crate) struct Skipped {
 
 impl Import {
     pub(crate) async fn run(self) -> Result<String, Error> {
-        let text = read(&self.path).map_err(|source| {
-            let path = self.path.clone();
-            ImportError::Read { path, source }
-        })?;
-        let leases = LeaseFile::read(&text)
-            .map_err(|source| ImportError::Format { path: self.path, source })?;
+        let leases = leases(&self.path)?;
         let service = Service::connect().await?;
         let manager = service.manager().await?;
         let options = Dictionary::new();
@@ -81,12 +62,11 @@ impl Import {
     }
 }
 
-fn read(path: &Path) -> io::Result<String> {
-    if path == "-" {
-        let mut text = String::new();
-        return io::stdin().read_to_string(&mut text).map(|_| text);
-    }
-    std::fs::read_to_string(path)
+/// The leases in a file, in the order of use.
+fn leases(path: &Path) -> Result<Vec<LeaseEntry>, Error> {
+    let text = named_file::read_text(path)?;
+    let leases = LeaseFile::read(&text);
+    Ok(leases.map_err(|source| ImportError { path: path.to_owned(), source })?)
 }
 
 fn table(skipped: &[SkippedLeaseProperties]) -> String {
@@ -107,17 +87,22 @@ fn table(skipped: &[SkippedLeaseProperties]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
+    use crate::error::Exit;
 
     #[test]
     fn a_file_is_refused_with_its_exit_code() {
         let root = tempfile::tempdir().unwrap();
         let path = root.path().join("leases");
-        let error = |source: io::Error| ImportError::Read { path: path.clone(), source }.exit();
-        assert_eq!(error(read(&path).unwrap_err()), Exit::NotFound);
-        assert_eq!(error(read(root.path()).unwrap_err()), Exit::Failed);
-        let source = LeaseFile::read("").unwrap_err();
-        assert_eq!(ImportError::Format { path, source }.exit(), Exit::Usage);
+        let exit = |path: &Path| leases(path).unwrap_err().exit();
+        assert_eq!(exit(&path), Exit::NotFound);
+        assert_eq!(exit(root.path()), Exit::Failed);
+        fs::write(&path, "").unwrap();
+        assert_eq!(exit(&path), Exit::Usage);
+        fs::write(&path, [0xff]).unwrap();
+        assert_eq!(exit(&path), Exit::Failed);
     }
 
     #[test]
