@@ -89,6 +89,7 @@ uninstall:
 	rm -f $(DESTDIR)$(DATADIR)/man/man1/rootful-net*.1 $(DESTDIR)$(DATADIR)/bash-completion/completions/rootful-net \
 	    $(DESTDIR)$(DATADIR)/zsh/site-functions/_rootful-net \
 	    $(DESTDIR)$(DATADIR)/fish/vendor_completions.d/rootful-net.fish
+	@echo 'What is attached stays, as do /var/lib/rootful-net and /etc/rootful-net; "rootful-net teardown --all" goes before this.'
 
 # What `install` puts somewhere, `uninstall` finds.
 test-install:

@@ -69,6 +69,7 @@ fn crash(
     stage.ensure_nothing_to_repair()?;
     stage.ensure_bystander_is_well()?;
     stage.ensure_reachable(attached)?;
+    stage.ensure_flows_follow(attached)?;
     let kept = stage.store.names()?;
     ensure!(kept.is_empty(), "descriptors are kept: {kept:?}");
     if outcome == "released" {
@@ -78,6 +79,7 @@ fn crash(
     stage.again(model).context("asked again")?;
     stage.remove()?;
     stage.picture()?.ensure_same(&model.without).context("without it")?;
+    stage.ensure_flows_follow(None).context("without it")?;
     Ok(outcome)
 }
 

@@ -47,7 +47,7 @@ fn start_on_small(sandbox: &Sandbox, directory: &str) -> Result<System> {
 }
 
 /// Leaves no room in the directory until the file that this makes is removed.
-fn fill(directory: &str) -> Result<String> {
+pub(crate) fn fill(directory: &str) -> Result<String> {
     let path = format!("{directory}/filler");
     let mut file = fs::File::create(&path)?;
     // First in large pieces, then to the last byte.

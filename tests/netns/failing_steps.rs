@@ -4,6 +4,7 @@
 //! Each place fails with one error number of those that are likely there, a different one from place to place; with
 //! `ROOTFUL_NET_TESTS=all` with each of them.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -52,7 +53,7 @@ fn prove(sandbox: &Sandbox, scenario: Scenario) -> Result<()> {
     let mut stage = Stage::set(sandbox, scenario)?;
     let in_all = std::env::var("ROOTFUL_NET_TESTS").is_ok_and(|value| value == "all");
     let mut rows = Vec::new();
-    let mut turn = 0;
+    let mut places_seen = BTreeMap::new();
     for place in stage.places()? {
         let likely = errnos(&place)?;
         // All changes look at the host in the same ways.
@@ -60,9 +61,12 @@ fn prove(sandbox: &Sandbox, scenario: Scenario) -> Result<()> {
         if likely.is_empty() || looks {
             continue;
         }
+        let seen = places_seen.entry(place.kind.clone()).or_insert(0);
+        *seen += 1;
         let mut outcomes = Vec::new();
         for failing in [Failing::Once, Failing::Throughout] {
-            turn += 1;
+            // Each of them comes both once and throughout.
+            let turn = *seen + usize::from(failing == Failing::Throughout);
             let chosen = if in_all { likely } else { &likely[turn % likely.len()..][..1] };
             let mut outcome = None;
             for &errno in chosen {
@@ -125,11 +129,13 @@ fn fail(
         Ok(outcome)
     })?;
     stage.ensure_bystander_is_well()?;
-    stage.ensure_reachable(match outcome {
+    let attached = match outcome {
         "undone" => scenario.before,
         "released" => None,
         _ => scenario.after,
-    })?;
+    };
+    stage.ensure_reachable(attached)?;
+    stage.ensure_flows_follow(attached)?;
     eventually(PROMISED, || {
         let kept = stage.store.names()?;
         ensure!(kept.is_empty(), "descriptors are kept: {kept:?}");
@@ -138,6 +144,7 @@ fn fail(
     stage.again(model).context("asked again")?;
     stage.remove()?;
     eventually(PROMISED, || stage.picture()?.ensure_same(&model.without))?;
+    stage.ensure_flows_follow(None)?;
     Ok(outcome)
 }
 

@@ -420,6 +420,17 @@ const PASSED: &[Test] = cases! { ensure_passed:
         let packet = arp(1, (s.mallory.mac, s.mallory.ipv4), ([0; 6], s.victim.ipv4));
         vec![ethernet(BROADCAST, s.mallory.mac, ARP, &packet)]
     };
+    passes_arp_to_the_gateway => |s| {
+        [1, 2].map(|operation| {
+            let own = (s.mallory.mac, s.mallory.ipv4);
+            let packet = arp(operation, own, (s.gateway.mac, s.gateway.ipv4));
+            ethernet(s.gateway.mac, s.mallory.mac, ARP, &packet)
+        }).into()
+    };
+    passes_arp_request_for_the_gateway => |s| {
+        let packet = arp(1, (s.mallory.mac, s.mallory.ipv4), ([0; 6], s.gateway.ipv4));
+        vec![ethernet(BROADCAST, s.mallory.mac, ARP, &packet)]
+    };
     passes_arp_reply => |s| {
         let packet = arp(2, (s.mallory.mac, s.mallory.ipv4), (s.victim.mac, s.victim.ipv4));
         vec![ethernet(s.victim.mac, s.mallory.mac, ARP, &packet)]
@@ -444,6 +455,22 @@ const PASSED: &[Test] = cases! { ensure_passed:
             ethernet(BROADCAST, s.mallory.mac, IPV4, &packet(Ipv4Addr::BROADCAST)),
             ethernet([1, 0, 0x5e, 0, 0, 0xfb], s.mallory.mac, IPV4, &packet(group)),
         ]
+    };
+    passes_packets_to_the_gateway_and_beyond => |s| {
+        let datagram = udp(1000, 1000, b"hello");
+        let packet = |to| ipv4(s.mallory.ipv4, to, UDP, &datagram);
+        let packet6 = |from, to| ipv6(from, to, UDP, 64, &datagram);
+        let beyond6 = Ipv6Addr::new(0x2001, 0xdb8, 1, 0, 0, 0, 0, 0x100);
+        let packets = [
+            (IPV4, packet(s.gateway.ipv4)),
+            (IPV4, packet(Ipv4Addr::new(192, 0, 2, 100))),
+            (IPV6, packet6(s.mallory.ipv6, s.gateway.ipv6)),
+            (IPV6, packet6(s.mallory.link_local, s.gateway.link_local)),
+            (IPV6, packet6(s.mallory.ipv6, beyond6)),
+        ];
+        packets
+            .map(|(kind, packet)| ethernet(s.gateway.mac, s.mallory.mac, kind, &packet))
+            .into()
     };
     passes_ipv4_fragments_and_options => |s| {
         let part = |fragment| {
@@ -483,6 +510,29 @@ const PASSED: &[Test] = cases! { ensure_passed:
             let packet = ipv6(me, group, ICMPV6, 255, &icmpv6(me, group, NS, &body));
             s.mallory.to_group(group, &packet)
         }).into()
+    };
+    passes_neighbour_discovery_to_the_gateway => |s| {
+        let addresses = [
+            (s.mallory.ipv6, s.gateway.ipv6),
+            (s.mallory.link_local, s.gateway.link_local),
+        ];
+        // As a kernel finds out whether the gateway is still there.
+        let messages = addresses.map(|(me, gateway)| {
+            let asked = solicitation(gateway, &link_layer_option(1, s.mallory.mac));
+            let answer = advertisement(me, &link_layer_option(2, s.mallory.mac));
+            [(NS, asked), (NA, answer)].map(|(kind, body)| {
+                let packet = ipv6(me, gateway, ICMPV6, 255, &icmpv6(me, gateway, kind, &body));
+                ethernet(s.gateway.mac, s.mallory.mac, IPV6, &packet)
+            })
+        });
+        messages.concat()
+    };
+    passes_neighbour_solicitation_for_the_gateway => |s| {
+        let group = solicited_node(s.gateway.ipv6);
+        let me = s.mallory.ipv6;
+        let body = solicitation(s.gateway.ipv6, &link_layer_option(1, s.mallory.mac));
+        let packet = ipv6(me, group, ICMPV6, 255, &icmpv6(me, group, NS, &body));
+        vec![s.mallory.to_group(group, &packet)]
     };
     passes_neighbour_advertisement_for_own_addresses => |s| {
         [s.mallory.ipv6, s.mallory.link_local]

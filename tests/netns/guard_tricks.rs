@@ -22,6 +22,11 @@ pub(crate) fn tests() -> Vec<Test> {
     [reach::TESTS, interface::TESTS, tables::TESTS, connections::TESTS, cost::TESTS].concat()
 }
 
+/// The tests that this kernel cannot run.
+pub(crate) fn unavailable() -> Vec<(&'static str, &'static str)> {
+    interface::unavailable()
+}
+
 const SILENCE: Duration = Duration::from_millis(300);
 const DEADLINE: Duration = Duration::from_secs(5);
 const ALICE: u32 = 10_001;

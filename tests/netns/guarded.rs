@@ -250,10 +250,17 @@ impl Shared {
         Ok(())
     }
 
-    /// Fails unless every frame reaches the victim.
+    /// Fails unless every frame reaches those whom it is addressed to and nobody else: one of the victim and the host,
+    /// or both where it is to a group.
     pub(crate) fn ensure_passed(&mut self, frames: &[Vec<u8>]) -> Result<()> {
+        let Stations { victim, gateway, .. } = self.stations;
         for (frame, reach) in frames.iter().zip(self.reach(frames)?) {
-            ensure!(reach.victim, "the victim does not get {frame:02x?}");
+            let to_group = frame[0] & 1 == 1;
+            let (to_victim, to_host) =
+                (frame.starts_with(&victim.mac), frame.starts_with(&gateway.mac));
+            ensure!(to_group || to_victim || to_host, "it is to nobody: {frame:02x?}");
+            let expected = Reach { victim: to_group || to_victim, host: to_group || to_host };
+            ensure!(reach == expected, "{reach:?} instead of {expected:?}: {frame:02x?}");
         }
         Ok(())
     }
@@ -293,7 +300,7 @@ impl Shared {
 pub(crate) type Mark = [u8; 20];
 
 /// Whom a frame reached.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Reach {
     pub(crate) victim: bool,
     pub(crate) host: bool,

@@ -2,6 +2,7 @@
 
 mod abuse_limits;
 mod abuse_policy;
+mod abuse_waiting;
 mod attaching;
 mod bridged;
 mod bridges;
@@ -13,6 +14,7 @@ mod daemon;
 mod daemon_clients;
 mod daemon_conflicts;
 mod daemon_contract;
+mod daemon_create_network;
 mod daemon_disks;
 mod daemon_leases;
 mod daemon_namespaces;
@@ -24,6 +26,7 @@ mod documented;
 mod events;
 mod failing_steps;
 mod failures;
+mod flow;
 mod forwarding;
 mod guard_frames;
 mod guard_tricks;
@@ -47,6 +50,7 @@ fn main() -> ExitCode {
     let tests = [
         abuse_limits::TESTS,
         abuse_policy::TESTS,
+        abuse_waiting::TESTS,
         bridges::TESTS,
         concurrency::TESTS,
         conntrack::TESTS,
@@ -55,6 +59,7 @@ fn main() -> ExitCode {
         daemon_clients::TESTS,
         daemon_conflicts::TESTS,
         daemon_contract::TESTS,
+        &daemon_create_network::tests(),
         daemon_disks::TESTS,
         daemon_leases::TESTS,
         daemon_namespaces::TESTS,
@@ -79,5 +84,6 @@ fn main() -> ExitCode {
         ruleset::TESTS,
         stopping::TESTS,
     ];
-    rootful_net_tests::run_available(tests.concat(), &daemon_traffic::unavailable())
+    let unavailable = [daemon_traffic::unavailable(), guard_tricks::unavailable()];
+    rootful_net_tests::run_available(tests.concat(), &unavailable.concat())
 }

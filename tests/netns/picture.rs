@@ -67,12 +67,8 @@ impl Picture {
         }
         let mut leases = BTreeSet::new();
         if !footprint.leases.is_empty() {
-            let mut all: Vec<Value> = serde_json::from_str(&footprint.leases)?;
-            for lease in &mut all {
-                let lease = lease.as_object_mut().context("a lease")?;
-                lease.remove("used");
-                leases.insert(serde_json::to_string(lease)?);
-            }
+            let all: Vec<Value> = serde_json::from_str(&footprint.leases)?;
+            leases.extend(all.iter().map(ToString::to_string));
         }
         Ok(Self { parts, leases })
     }

@@ -25,11 +25,11 @@ const TIMES_MEASURED: usize = 20;
 const TOLD: Duration = Duration::from_millis(100);
 /// And each of them, on a machine that does other things besides.
 const TOLD_AT_WORST: Duration = Duration::from_millis(1000);
-/// The same where it is looked for once a second.
-const LOOKED_FOR: Duration = Duration::from_millis(1500);
-const LOOKED_FOR_AT_WORST: Duration = Duration::from_millis(3000);
+/// The same where it is looked for twice a second.
+const LOOKED_FOR: Duration = Duration::from_millis(1000);
+const LOOKED_FOR_AT_WORST: Duration = Duration::from_millis(2000);
 
-/// Who damages what is repaired over and over is answered once a second only; a daemon that is started anew has not seen
+/// Who damages what is repaired over and over is answered twice a second only; a daemon that is started anew has not seen
 /// it.
 const BEFORE_IT_IS_A_QUARREL: usize = 10;
 

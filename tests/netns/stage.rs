@@ -4,6 +4,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io::ErrorKind;
 use std::os::fd::AsFd as _;
 use std::time::Duration;
 
@@ -24,10 +25,14 @@ use rootful_net_tests::user::{Refusal, message};
 use zbus::{OwnedVariant, Variant};
 
 use crate::daemon::{ALICE, BOB, Conversation, DEADLINE, ROOT, container_of, fd, serve};
+use crate::flow::Flow;
 use crate::picture::Picture;
 
-/// How long kernel and records may disagree.
+/// How long kernel and records may disagree: the second that is promised, and as much again on a machine that runs other
+/// tests besides.
 pub(crate) const PROMISED: Duration = Duration::from_secs(2);
+/// The UDP ports of the host that subjects publish, now and then.
+const UDP_PORTS: [u16; 2] = [8081, 9091];
 
 const GRANT: &str = r#"
     [[grant]]
@@ -48,6 +53,12 @@ pub(crate) struct Asked {
     pub(crate) publish: &'static [&'static str],
     /// A TCP port of the host that leads to it.
     pub(crate) port: u16,
+}
+
+impl Asked {
+    fn publishes_udp(self, port: u16) -> bool {
+        self.publish.contains(&format!("{port}:80/udp").as_str())
+    }
 }
 
 /// What happens in a scenario.
@@ -74,6 +85,8 @@ pub(crate) struct Scenario {
     pub(crate) after: Option<Asked>,
     /// What the service manager keeps.
     pub(crate) store: Keeps,
+    /// Whether the change begins without leases but those of what is attached.
+    pub(crate) has_no_leases: bool,
     /// Whether the subject may be released where it cannot be given back what it had.
     pub(crate) may_release: bool,
 }
@@ -97,6 +110,7 @@ const ATTACH: Scenario = Scenario {
     act: Act::Attach(DUAL),
     after: Some(DUAL),
     store: Keeps::Descriptors,
+    has_no_leases: false,
     may_release: false,
 };
 const DETACH: Scenario = Scenario {
@@ -110,7 +124,7 @@ const REPLACE: Scenario = Scenario { bystander: true, before: Some(DUAL), ..ATTA
 
 pub(crate) const ATTACH_FIRST: Scenario = ATTACH;
 pub(crate) const ATTACH_SECOND: Scenario =
-    Scenario { title: "attach, beside another", bystander: true, ..ATTACH };
+    Scenario { title: "attach, beside another", bystander: true, has_no_leases: true, ..ATTACH };
 pub(crate) const DETACH_LAST: Scenario = DETACH;
 pub(crate) const DETACH_ONE: Scenario =
     Scenario { title: "detach, beside another", bystander: true, ..DETACH };
@@ -128,6 +142,7 @@ pub(crate) const REPLACE_NETWORK: Scenario = Scenario {
 };
 pub(crate) const REPLACE_ADDRESS: Scenario = Scenario {
     title: "replace, another address",
+    has_no_leases: true,
     act: Act::Attach(OTHER_ADDRESS),
     after: Some(OTHER_ADDRESS),
     ..REPLACE
@@ -176,6 +191,7 @@ impl Model {
             let with = |asked: Option<Asked>| -> Result<Picture> {
                 let Some(asked) = asked else { return Ok(without.clone()) };
                 stage.attach(asked)?.map_err(|refusal| anyhow::anyhow!("{refusal:?}"))?;
+                stage.settle()?;
                 let picture = stage.picture()?;
                 stage.detach()?.map_err(|refusal| anyhow::anyhow!("{refusal:?}"))?;
                 stage.settle()?;
@@ -200,6 +216,8 @@ pub(crate) struct Stage {
     _servers: Vec<Server>,
     pub(crate) containers: [Container; 2],
     bystander: Option<Bystander>,
+    /// Somebody outside who goes on sending to the UDP ports, whatever becomes of them.
+    flows: Vec<Flow>,
     pub(crate) lan: Lan,
     _installation: Installation,
 }
@@ -213,6 +231,8 @@ struct Bystander {
 impl Stage {
     pub(crate) fn set(sandbox: &Sandbox, scenario: Scenario) -> Result<Self> {
         let lan = Lan::join(sandbox)?;
+        // A closed port is to be told of each time.
+        fs::write("/proc/sys/net/ipv4/icmp_ratelimit", "0")?;
         let installation = Installation::new(sandbox)?;
         installation.add_policy("back.toml", GRANT)?;
         installation.add_network(BACK)?;
@@ -238,6 +258,7 @@ impl Stage {
             _servers: servers,
             containers,
             bystander: None,
+            flows: Vec::new(),
             lan,
             _installation: installation,
         };
@@ -288,7 +309,15 @@ impl Stage {
         if let Some(asked) = self.scenario.before {
             self.attach(asked)?.map_err(|refusal| anyhow::anyhow!("before: {refusal:?}"))?;
         }
-        self.settle()
+        self.settle()?;
+        if self.scenario.has_no_leases {
+            self.daemon.take().context("no daemon runs")?.stop()?;
+            remove_leases()?;
+            self.daemon = Some(Daemon::start_from(&self.store)?);
+        }
+        let flows = || UDP_PORTS.into_iter().map(|port| Flow::begin("192.0.2.1", port)).collect();
+        self.flows = self.lan.run(flows)?;
+        self.ensure_flows_follow(self.scenario.before)
     }
 
     /// Makes the change, as far as the daemon lives. What it answers is `None` where it is not asked, or gone.
@@ -350,7 +379,8 @@ impl Stage {
         self.settle()?;
         eventually(PROMISED, || self.picture()?.ensure_same(&model.after))?;
         self.ensure_bystander_is_well()?;
-        self.ensure_reachable(self.scenario.after)
+        self.ensure_reachable(self.scenario.after)?;
+        self.ensure_flows_follow(self.scenario.after)
     }
 
     /// The places that the change passes, without those where the daemon only looks.
@@ -435,6 +465,16 @@ impl Stage {
         }
     }
 
+    /// Fails unless what is sent over and over to the UDP ports goes where they lead as the subject is attached.
+    pub(crate) fn ensure_flows_follow(&self, asked: Option<Asked>) -> Result<()> {
+        // Nothing serves in a container that is to end.
+        let serves = !matches!(self.scenario.act, Act::Die);
+        self.flows.iter().try_for_each(|flow| {
+            let is_open = serves && asked.is_some_and(|asked| asked.publishes_udp(flow.port()));
+            eventually(PROMISED, || flow.ensure_open(is_open))
+        })
+    }
+
     /// Fails unless the daemon itself finds nothing to repair.
     pub(crate) fn ensure_nothing_to_repair(&self) -> Result<()> {
         let only_look = OwnedVariant::try_from(Variant::from(true))?;
@@ -449,5 +489,12 @@ impl Stage {
     /// What is there now.
     pub(crate) fn picture(&self) -> Result<Picture> {
         Picture::look(&self.containers)
+    }
+}
+
+fn remove_leases() -> Result<()> {
+    match fs::remove_file("/var/lib/rootful-net/leases.json") {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(error.into()),
+        Err(_) | Ok(()) => Ok(()),
     }
 }

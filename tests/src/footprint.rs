@@ -4,16 +4,23 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use serde_json::Value;
 
+use crate::deadline::eventually;
 use crate::namespace::{run, run_json};
 use crate::sealed;
 
 const RECORD_DIR: &str = "/run/rootful-net/attachments";
 const NETWORK_DIR: &str = "/run/rootful-net/networks";
 const LEASE_PATH: &str = "/var/lib/rootful-net/leases.json";
+
+/// How long the service may take for what it does behind an answer.
+const SETTLED_IN: Duration = Duration::from_secs(1);
+/// What a record says until then.
+const SETTLING: &str = r#""phase":"settling""#;
 
 /// What is there.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,7 +33,7 @@ pub struct Footprint {
     pub records: BTreeMap<String, String>,
     /// The kept definitions of networks in use by file name.
     pub networks: BTreeMap<String, String>,
-    /// The leases, a JSON array.
+    /// The leases, a JSON array, without when they were used, which is written later than the rest.
     pub leases: String,
 }
 
@@ -47,7 +54,7 @@ impl Footprint {
         Ok(Self {
             links,
             ruleset: in_order(&run("nft list ruleset")?),
-            records: files(RECORD_DIR)?,
+            records: records()?,
             networks: files(NETWORK_DIR)?,
             leases: leases()?,
         })
@@ -106,10 +113,24 @@ fn files(directory: &str) -> anyhow::Result<BTreeMap<String, String>> {
     Ok(files)
 }
 
+/// Those of a service that does nothing: what it does behind its answers is waited for, unless it was killed.
+fn records() -> anyhow::Result<BTreeMap<String, String>> {
+    let settled = eventually(SETTLED_IN, || {
+        let records = files(RECORD_DIR)?;
+        let settling = records.values().find(|record| record.contains(SETTLING));
+        ensure!(settling.is_none(), "{settling:?}");
+        Ok(records)
+    });
+    settled.or_else(|_| files(RECORD_DIR))
+}
+
 fn leases() -> anyhow::Result<String> {
     match Path::new(LEASE_PATH).exists() {
         true => {
-            let file: Value = serde_json::from_str(&sealed::read(LEASE_PATH)?)?;
+            let mut file: Value = serde_json::from_str(&sealed::read(LEASE_PATH)?)?;
+            for lease in file["leases"].as_array_mut().context("a list")? {
+                lease.as_object_mut().context("a lease")?.remove("used");
+            }
             Ok(file["leases"].to_string())
         }
         false => Ok(String::new()),

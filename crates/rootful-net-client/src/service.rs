@@ -1,6 +1,7 @@
 //! The connection to the service. A call that the service did not live to answer is made again: it is the
 //! same whether it is made once or twice.
 
+use std::cell::Cell;
 use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use rootful_net_core::name::NetworkName;
 use rootful_net_dbus::name::BUS_NAME;
 use rootful_net_dbus::{
     AttachMessage, AttachmentProperties, DetachOptions, Error as WireError, ManagerProxy,
-    NetworkProperties, objects,
+    NetworkOptions, NetworkProperties, objects,
 };
 use zbus::fdo::DBusProxy;
 use zbus::names::BusName;
@@ -221,5 +222,56 @@ impl Service {
     /// The service does not answer, or has no such network.
     pub async fn network(&self, name: &NetworkName) -> Result<NetworkProperties, ServiceError> {
         self.call(async || objects::network(&self.connection, name).await).await
+    }
+
+    /// Makes a network; answers with its definition.
+    ///
+    /// # Errors
+    /// The service refuses, or does not answer.
+    pub async fn create_network(
+        &self,
+        definition: &str,
+        options: NetworkOptions,
+    ) -> Result<String, ServiceError> {
+        let manager = self.manager().await?;
+        self.call_once_only(options, async |options| {
+            manager.create_network(definition, &options.to_dictionary()).await
+        })
+        .await
+    }
+
+    /// Removes a network.
+    ///
+    /// # Errors
+    /// The service refuses, or does not answer.
+    pub async fn remove_network(
+        &self,
+        name: &NetworkName,
+        options: NetworkOptions,
+    ) -> Result<(), ServiceError> {
+        let manager = self.manager().await?;
+        self.call_once_only(options, async |options| {
+            manager.remove_network(name.as_str(), &options.to_dictionary()).await
+        })
+        .await
+    }
+
+    /// Makes a call that may succeed only once: where it is lost, it may have been carried out, and that is no error
+    /// when it is made again.
+    async fn call_once_only<T>(
+        &self,
+        options: NetworkOptions,
+        call: impl AsyncFn(NetworkOptions) -> Result<T, WireError>,
+    ) -> Result<T, ServiceError> {
+        let is_lost = Cell::new(false);
+        self.call(async || {
+            let ignore = options.ignore || is_lost.get();
+            let answer = call(NetworkOptions { ignore }).await;
+            if answer.as_ref().is_err_and(|error| !error.is_restart()) {
+                is_lost.set(true);
+            }
+            answer
+        })
+        .await
     }
 }

@@ -10,6 +10,12 @@ use crate::name::NetworkName;
 use crate::network::{Network, NetworkError};
 use crate::observed::Route;
 
+mod creation;
+mod removal;
+
+pub use creation::{CreateError, MAX_NETWORKS, create, create_query};
+pub use removal::{RemoveError, check_removal};
+
 /// The network that is there without configuration.
 pub const DEFAULT_NETWORK: &str = "rootful0";
 
@@ -105,6 +111,18 @@ impl Catalogue {
     /// # Errors
     /// Another network has its name, its bridge or an overlapping subnet.
     pub fn insert(&mut self, network: Network) -> Result<(), CatalogueError> {
+        self.check(&network)?;
+        self.networks.insert(network.name().clone(), network);
+        Ok(())
+    }
+
+    /// Takes a network out.
+    pub fn remove(&mut self, name: &NetworkName) -> Option<Network> {
+        self.networks.remove(name)
+    }
+
+    /// Whether the network can be there beside the others.
+    fn check(&self, network: &Network) -> Result<(), CatalogueError> {
         for other in self.networks.values() {
             let name = || network.name().clone();
             if other.name() == network.name() {
@@ -123,7 +141,6 @@ impl Catalogue {
                 }
             }
         }
-        self.networks.insert(network.name().clone(), network);
         Ok(())
     }
 

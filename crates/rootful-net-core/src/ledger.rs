@@ -170,6 +170,12 @@ impl Ledger {
         }
     }
 
+    /// Gives up the leases of a network that nothing is attached to, and says how many there were: who comes to a
+    /// network that is made later under this name is not bound by them.
+    pub fn give_up_leases(&mut self, network: &NetworkName) -> usize {
+        self.leases.give_up_all(network)
+    }
+
     /// How many leases of the user have no attachment.
     fn idle_leases(&self, owner: u32) -> usize {
         let held = self.addresses_held.get(&owner).copied().unwrap_or_default();

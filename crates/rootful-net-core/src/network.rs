@@ -9,11 +9,13 @@ use serde::{Deserialize, Serialize};
 use crate::derivation::Derivation;
 use crate::name::{InterfaceName, NetworkName};
 
+mod draft;
 mod error;
 mod json;
 mod options;
 mod subnet;
 
+pub use draft::Draft;
 pub use error::{NetworkError, NetworkProblem, SubnetError};
 pub use options::{DEFAULT_CONNECTION_LIMIT, HostAccess, Isolate, Neighbours};
 pub use subnet::{LeaseRange, Subnet};

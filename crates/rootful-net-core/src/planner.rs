@@ -12,12 +12,14 @@ mod reserve;
 mod tables;
 
 pub use attach::{AttachDecision, attach, attach_query};
-pub use detach::{detach, detach_query, forget_flows};
+pub use detach::{detach, detach_query, forget};
 pub use error::PlanError;
 pub use reconcile::{
     Scope, is_forwarding, is_link_intact, is_untouched, link_query, reconcile, reconcile_query,
     restore, restore_query, unfinished_alias,
 };
+
+pub(crate) use bridge::is_own as is_own_bridge;
 
 use crate::attachment::{Attachment, AttachmentId};
 use crate::catalogue::Catalogue;

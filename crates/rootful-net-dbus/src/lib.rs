@@ -23,7 +23,7 @@ pub use lease::{
     LeaseEntry, LeaseOptions, LeaseProperties, MAX_IMPORTED_LEASES, MAX_LISTED_LEASES,
     SkippedLeaseProperties,
 };
-pub use network::{NetworkProperties, SubnetProperties};
+pub use network::{NetworkOptions, NetworkProperties, SubnetProperties};
 pub use options::{Dictionary, Options};
 pub use policy::{CheckOptions, FindingProperties, GrantProperties, PolicyUser, StatusOptions};
 pub use proxy::{AttachmentProxy, ManagerProxy, NetworkProxy};

@@ -7,7 +7,7 @@ use rootful_net_core::dns::name_servers;
 use rootful_net_core::network::{Isolate, Network, Subnet};
 
 use crate::error::Result;
-use crate::options::{Dictionary, property};
+use crate::options::{Dictionary, Options, property};
 
 /// One subnet of a network, an element of the property `Subnets`.
 #[derive(
@@ -57,6 +57,32 @@ impl NetworkProperties {
     }
 }
 
+/// The options of `CreateNetwork` and `RemoveNetwork`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NetworkOptions {
+    /// Whether it is no error that the network is there already, or is not there.
+    pub ignore: bool,
+}
+
+impl NetworkOptions {
+    /// The dictionary that says the same.
+    pub fn to_dictionary(self) -> Dictionary {
+        let ignore = self.ignore.then(|| ("ignore".to_owned(), OwnedVariant::from(true)));
+        ignore.into_iter().collect()
+    }
+
+    /// Reads the dictionary.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`](crate::Error::InvalidArgument) for an unknown option or one of the wrong type.
+    pub fn from_wire(options: Dictionary) -> Result<Self> {
+        let mut options = Options::new(options);
+        let ignore = options.take("ignore", "b")?.unwrap_or_default();
+        options.finish()?;
+        Ok(Self { ignore })
+    }
+}
+
 impl From<&Network> for NetworkProperties {
     fn from(network: &Network) -> Self {
         let isolate = match network.isolate() {
@@ -79,5 +105,23 @@ impl From<&Network> for NetworkProperties {
 impl From<&Subnet> for SubnetProperties {
     fn from(subnet: &Subnet) -> Self {
         Self { subnet: subnet.subnet().to_string(), gateway: subnet.gateway().to_string() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_are_read_as_they_were_written() {
+        for ignore in [false, true] {
+            let options = NetworkOptions { ignore };
+            assert_eq!(NetworkOptions::from_wire(options.to_dictionary()).unwrap(), options);
+        }
+        let wrong = [("ignore", OwnedVariant::from(1_u32)), ("force", OwnedVariant::from(true))];
+        for (key, value) in wrong {
+            let error = NetworkOptions::from_wire([(key.to_owned(), value)].into()).unwrap_err();
+            assert!(error.to_string().contains(key), "{error}");
+        }
     }
 }

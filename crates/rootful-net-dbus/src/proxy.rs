@@ -86,6 +86,14 @@ pub trait Manager {
         options: &Dictionary,
     ) -> Result<Vec<SkippedLeaseProperties>>;
 
+    /// Makes a network; answers with its definition.
+    #[zbus(allow_interactive_auth)]
+    fn create_network(&self, definition: &str, options: &Dictionary) -> Result<String>;
+
+    /// Removes a network.
+    #[zbus(allow_interactive_auth)]
+    fn remove_network(&self, name: &str, options: &Dictionary) -> Result<()>;
+
     /// The version of the service.
     #[zbus(property(emits_changed_signal = "const"))]
     fn version(&self) -> zbus::Result<String>;

@@ -4,7 +4,8 @@ use rootful_net_core::name::{ContainerName, quoted};
 use rootful_net_dbus::AttachmentProperties;
 use zbus::OwnedObjectPath;
 
-use crate::error::Exit;
+use crate::error::{Error, Exit};
+use crate::service::Service;
 
 /// An attachment and its object path.
 pub(crate) type Attached = (OwnedObjectPath, AttachmentProperties);
@@ -43,8 +44,16 @@ pub(crate) fn visible(mut attachments: Vec<Attached>, uid: u32) -> Vec<Attached>
     attachments
 }
 
+/// Asks the service for the attachment of a container that the caller can see.
+pub(crate) async fn lookup(container: &ContainerName) -> Result<AttachmentProperties, Error> {
+    let uid = own_uid();
+    let attachments = Service::connect().await?.attachments().await?;
+    let (_, attachment) = find(visible(attachments, uid), container, uid)?;
+    Ok(attachment)
+}
+
 /// Finds the attachment of a container. An own one goes before another user's, a name before an id.
-pub(crate) fn find(
+fn find(
     attachments: Vec<Attached>,
     container: &ContainerName,
     uid: u32,

@@ -5,6 +5,7 @@ use std::io;
 use crate::attached::LookupError;
 use crate::cidfile::CidfileError;
 use crate::command::lease::{ImportError, Skipped};
+use crate::command::network::{Stayed, WithoutSubnet};
 use crate::command::policy::Denied;
 use crate::command::setup::ContainerError;
 use crate::named_file::UnreadableFile;
@@ -61,6 +62,10 @@ pub(crate) enum Error {
     #[error(transparent)]
     Namespace(#[from] NamespaceError),
     #[error(transparent)]
+    WithoutSubnet(#[from] WithoutSubnet),
+    #[error(transparent)]
+    Stayed(#[from] Stayed),
+    #[error(transparent)]
     Podman(#[from] PodmanError),
     #[error(transparent)]
     Resolver(#[from] ResolverError),
@@ -85,6 +90,8 @@ impl Error {
             Self::Skipped(Skipped { .. }) => Exit::Conflict,
             Self::Lookup(error) => error.exit(),
             Self::Namespace(error) => namespace::exit(error),
+            Self::WithoutSubnet(WithoutSubnet { .. }) => Exit::Usage,
+            Self::Stayed(Stayed { answer, .. }) => service::exit(answer),
             Self::Podman(error) => error.exit(),
             Self::Policy(Denied { .. }) => Exit::Denied,
             Self::Service(error) => service::exit(error),
@@ -97,7 +104,9 @@ impl Error {
     /// What is the result all the same.
     pub(crate) fn output(&self) -> &str {
         match self {
-            Self::Policy(Denied { output }) | Self::Skipped(Skipped { output, .. }) => output,
+            Self::Policy(Denied { output })
+            | Self::Skipped(Skipped { output, .. })
+            | Self::Stayed(Stayed { output, .. }) => output,
             _ => "",
         }
     }

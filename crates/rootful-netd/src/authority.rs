@@ -1,6 +1,7 @@
 //! Who is asking, as the bus vouches for it, and who else has a say in what they may do.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use rootful_net_dbus::{Error, Result};
 use zbus::Connection;
@@ -9,6 +10,9 @@ use zbus::message::{Flags, Header};
 use crate::fair_queue::Line;
 use crate::gate::Gate;
 use crate::polkit::{Action, Polkit, Question};
+
+/// How long the bus may take to say who somebody is.
+const BUS_DEADLINE: Duration = Duration::from_secs(25);
 
 /// Who sent a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -120,5 +124,6 @@ pub(crate) async fn peer_uid(connection: &Connection, unique_name: &str) -> Resu
         .cache_properties(zbus::proxy::CacheProperties::No)
         .build()
         .await?;
-    bus.get_connection_unix_user(name).await.map_err(|error| unknown(&error))
+    let answer = tokio::time::timeout(BUS_DEADLINE, bus.get_connection_unix_user(name)).await;
+    answer.map_err(|error| unknown(&error))?.map_err(|error| unknown(&error))
 }

@@ -46,13 +46,14 @@ impl Quota {
     }
 }
 
-/// What was asked for, made safe for the log.
+/// What was asked for, and which grants decided, made safe for the log.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Asked {
     container: String,
     container_id: String,
     networks: String,
     ports: String,
+    grant: String,
 }
 
 impl Asked {
@@ -63,7 +64,13 @@ impl Asked {
             container_id: bounded(&message.container_id),
             networks: bounded_list(&message.networks),
             ports: bounded_list(&message.publish),
+            grant: String::new(),
         }
+    }
+
+    /// The same, with the sources of the grants that decided; root has none, and what no grant speaks of has none.
+    pub(crate) fn decided_by(self, grants: &[String]) -> Self {
+        Self { grant: bounded(&grants.join("; ")), ..self }
     }
 
     /// What is to be done with a container of this name, and with nothing else.
@@ -72,15 +79,20 @@ impl Asked {
     }
 }
 
-/// Writes the record of a decision. `grants` are the sources of those that decided; root has none.
-pub(crate) fn record(
+/// Writes the record of a decision, and gives its outcome back.
+pub(crate) fn recorded<T>(
     line: Line,
     uid: u32,
     action: &'static str,
     asked: &Asked,
-    outcome: Result<&[String], &Error>,
-) {
-    let is_granted = outcome.is_ok();
+    outcome: Result<T, Error>,
+) -> Result<T, Error> {
+    record(line, uid, action, asked, outcome.as_ref().err());
+    outcome
+}
+
+fn record(line: Line, uid: u32, action: &'static str, asked: &Asked, refusal: Option<&Error>) {
+    let is_granted = refusal.is_none();
     let now = Instant::now();
     let left_out = {
         let mut quotas = quotas();
@@ -88,10 +100,9 @@ pub(crate) fn record(
         quota.take(now)
     };
     let Some(left_out) = left_out else { return };
-    let Asked { container, container_id, networks, ports } = asked;
-    match outcome {
-        Ok(grants) => {
-            let grant = bounded(&grants.join("; "));
+    let Asked { container, container_id, networks, ports, grant } = asked;
+    match refusal {
+        None => {
             tracing::info!(
                 action,
                 uid,
@@ -105,7 +116,7 @@ pub(crate) fn record(
                 "decision"
             );
         }
-        Err(error) => {
+        Some(error) => {
             let reason = bounded(error.description().unwrap_or_default());
             let outcome = name_of(error);
             tracing::warn!(
@@ -115,6 +126,7 @@ pub(crate) fn record(
                 container_id,
                 networks,
                 ports,
+                grant,
                 outcome,
                 reason,
                 left_out,

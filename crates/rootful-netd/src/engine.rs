@@ -4,6 +4,7 @@
 mod change;
 mod in_use;
 mod leases;
+mod networks;
 mod policy;
 mod reconcile;
 mod start;
@@ -18,7 +19,8 @@ use rootful_net_core::catalogue::Catalogue;
 use rootful_net_core::derivation::AddressKey;
 use rootful_net_core::dns;
 use rootful_net_core::ledger::{Lease, Ledger};
-use rootful_net_core::name::ContainerName;
+use rootful_net_core::name::{ContainerName, NetworkName};
+use rootful_net_core::network::Draft;
 use rootful_net_core::ownership::Owner;
 use rootful_net_core::planner::World;
 use rootful_net_core::policy::Caller;
@@ -114,6 +116,8 @@ enum Command {
     Show(Caller, oneshot::Sender<Result<Shown>>),
     ListLeases(Option<u32>, oneshot::Sender<Result<Vec<LeaseProperties>>>),
     ImportLeases(Vec<Lease>, oneshot::Sender<Result<Vec<SkippedLeaseProperties>>>),
+    CreateNetwork(Box<Draft>, bool, oneshot::Sender<Result<String>>),
+    RemoveNetwork(NetworkName, bool, oneshot::Sender<Result<()>>),
 }
 
 /// Where requests are handed to the engine. Users take turns.
@@ -316,6 +320,16 @@ impl Engine {
             }
             Command::ImportLeases(leases, reply) => {
                 let _ = reply.send(self.import_leases(leases));
+            }
+            Command::CreateNetwork(draft, ignore, reply) => {
+                let _scope = fault::scope("create network");
+                let answer = self.create_network(*draft, ignore);
+                self.objects.then(move || _ = reply.send(answer));
+            }
+            Command::RemoveNetwork(name, ignore, reply) => {
+                let _scope = fault::scope("remove network");
+                let answer = self.remove_network(&name, ignore);
+                self.objects.then(move || _ = reply.send(answer));
             }
         }
     }

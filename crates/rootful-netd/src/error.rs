@@ -1,5 +1,8 @@
 //! What core's and the kernel crate's errors are called on the bus.
 
+use rootful_net_core::catalogue::{CreateError, RemoveError};
+use rootful_net_core::name::escaped;
+use rootful_net_core::network::NetworkError;
 use rootful_net_core::ownership::NamespaceRefused;
 use rootful_net_core::planner::PlanError;
 use rootful_net_core::policy::Denied;
@@ -67,6 +70,42 @@ pub(crate) fn plan_error(error: &PlanError) -> Error {
         | PlanError::NoFreePort { .. }
         | PlanError::BridgeTaken { .. }
         | PlanError::SubnetRouted { .. } => Error::Conflict(message),
+    }
+}
+
+/// The most characters of what a parser says of a text that it does not understand; it may repeat parts of it.
+const MAX_PARSER_CHARS: usize = 200;
+
+pub(crate) fn definition_error(error: &NetworkError) -> Error {
+    let message = match error {
+        NetworkError::Json(reason) => {
+            format!("{error}: {}", escaped(&reason.to_string(), MAX_PARSER_CHARS))
+        }
+        NetworkError::TooLong { .. } | NetworkError::Unusable { .. } => error.to_string(),
+    };
+    Error::InvalidArgument(message)
+}
+
+pub(crate) fn create_error(error: &CreateError) -> Error {
+    let message = error.to_string();
+    match error {
+        CreateError::Definition(error) => definition_error(error),
+        CreateError::TooLong { .. } => Error::InvalidArgument(message),
+        CreateError::TooMany => Error::QuotaExceeded(message),
+        CreateError::Exists { .. }
+        | CreateError::Network(_)
+        | CreateError::LinkTaken { .. }
+        | CreateError::NoFreeInterface { .. }
+        | CreateError::SubnetRouted { .. }
+        | CreateError::NoFreeSubnet { .. } => Error::Conflict(message),
+    }
+}
+
+pub(crate) fn remove_error(error: &RemoveError) -> Error {
+    let message = error.to_string();
+    match error {
+        RemoveError::Unknown { .. } => Error::NotFound(message),
+        RemoveError::Default { .. } | RemoveError::InUse { .. } => Error::Conflict(message),
     }
 }
 

@@ -343,3 +343,100 @@ impl Gate {
 fn is_from_bus(message: &Message) -> bool {
     message.header().sender().is_some_and(|sender| sender.as_str() == "org.freedesktop.DBus")
 }
+
+#[cfg(test)]
+mod tests {
+    use rootful_net_dbus::name::{MANAGER_INTERFACE, MANAGER_PATH};
+    use zbus::names::UniqueName;
+
+    use super::*;
+
+    const LINES: u32 = 8;
+
+    fn name_of(number: u32) -> String {
+        format!(":1.{number}")
+    }
+
+    fn call(sender: &str) -> Message {
+        let sender = UniqueName::try_from(sender).expect("a name");
+        let call = Message::method_call(MANAGER_PATH, "Detach");
+        call.interface(MANAGER_INTERFACE).sender(sender).build(&()).expect("a call")
+    }
+
+    fn gone(sender: &str, name: &str) -> Message {
+        let sender = UniqueName::try_from(sender).expect("a name");
+        let bus = "org.freedesktop.DBus";
+        let signal = Message::signal("/org/freedesktop/DBus", bus, "NameOwnerChanged");
+        signal.sender(sender).build(&(name, name, "")).expect("a signal")
+    }
+
+    /// A gate that knows some connections, each of another user.
+    fn gate() -> Gate {
+        let gate = Gate::default();
+        for uid in 1..=LINES {
+            let identity = Identity { uid, line: Line::User(uid) };
+            gate.state().peers.insert(name_of(uid), Peer::Known(identity));
+        }
+        gate
+    }
+
+    // On this thread alone: whom a connection belongs to is found out when a test waits, and no earlier.
+    #[tokio::test]
+    async fn a_connection_that_is_not_identified_holds_no_more_than_a_line() {
+        let gate = Gate::default();
+        for _ in 0..MAX_WAITING {
+            gate.admit_call(call(":1.7")).expect("there is room");
+        }
+        let refused = gate.admit_call(call(":1.7"));
+        assert!(matches!(refused, Err(Refused::Waiting(_))), "{refused:?}");
+        gate.admit_call(call(":1.8")).expect("another has room");
+        assert_eq!(gate.state().waiting(), MAX_WAITING + 1);
+        // Their calls end with the connection; those of others wait on.
+        gate.forget(":1.7");
+        assert_eq!(gate.state().waiting(), 1);
+        gate.admit_call(call(":1.7")).expect("its room is free again");
+    }
+
+    #[tokio::test]
+    async fn calls_of_all_lines_and_of_unknown_connections_are_bounded_together() {
+        let gate = gate();
+        let strangers = u32::try_from(MAX_WAITING_IN_ALL / MAX_WAITING).expect("few") - LINES;
+        // As many connections as fill the service without any of them being at its own limit after all.
+        for number in (1..=LINES).chain(100..100 + strangers) {
+            for _ in 0..MAX_WAITING {
+                gate.admit_call(call(&name_of(number))).expect("there is room");
+            }
+        }
+        let kinds = |gate: &Gate| {
+            let state = gate.state();
+            (state.turns.waiting(), state.unidentified)
+        };
+        assert_eq!(kinds(&gate), (MAX_WAITING_IN_ALL / 2, MAX_WAITING_IN_ALL / 2));
+        for newcomer in [name_of(1), name_of(100), name_of(1000)] {
+            let refused = gate.admit_call(call(&newcomer));
+            assert!(matches!(refused, Err(Refused::WaitingInAll(_))), "{newcomer}: {refused:?}");
+        }
+        assert_eq!(gate.state().waiting(), MAX_WAITING_IN_ALL);
+        let served = gate.next().await.expect("a call");
+        assert_eq!(sender(&served), Some(name_of(1)));
+        gate.admit_call(call(&name_of(1000))).expect("there is room again");
+        gate.admit_call(call(&name_of(1000))).expect_err("of one");
+    }
+
+    #[tokio::test]
+    async fn signals_of_others_than_the_bus_are_not_passed_on() {
+        let gate = gate();
+        for stranger in [":1.2", ":1.99"] {
+            gate.admit(Ok(gone(stranger, ":1.1"))).await;
+        }
+        assert!(gate.state().passing.is_empty());
+        gate.admit(Ok(gone("org.freedesktop.DBus", ":1.1"))).await;
+        let passed = gate.next().await.expect("a signal");
+        assert_eq!(sender(&passed).as_deref(), Some("org.freedesktop.DBus"));
+        assert!(gate.state().passing.is_empty());
+    }
+
+    fn sender(message: &Message) -> Option<String> {
+        message.header().sender().map(ToString::to_string)
+    }
+}

@@ -185,6 +185,7 @@ impl Store {
     pub(crate) fn record(&self, record: &Record) -> Result<(), StoreError> {
         let _scope = fault::scope(match record.phase {
             Phase::Pending => "record pending",
+            Phase::Settling => "record settling",
             Phase::Live => "record live",
             Phase::Ending => "record ending",
         });

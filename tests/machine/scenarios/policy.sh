@@ -135,6 +135,20 @@ expect_refusal
 wait_for "run_as alice '$detach_bobs' | grep true"
 assert_nothing_left
 
+step "and so do networks"
+as mallory 'rootful-net network create lab'
+expect_fail 3
+expect_output 'may not create a network'
+as alice 'rootful-net network create lab --subnet 10.96.0.0/24'
+expect_output '^lab$'
+host 'test -e /var/lib/rootful-net/networks/lab.json'
+as mallory 'rootful-net network rm lab'
+expect_fail 3
+expect_output 'may not remove a network'
+as alice 'rootful-net network rm lab'
+expect_output '^lab$'
+host '! test -e /var/lib/rootful-net/networks/lab.json'
+
 step "a reload with a bad file fails, and keeps the old policy"
 as alice 'rootful-net setup web --network rootful0 -p 8080:80'
 host 'echo "colour = 1" >/etc/rootful-net/policy.d/70-bad.toml'
@@ -162,9 +176,17 @@ host 'systemctl is-active rootful-netd.service'
 host 'chmod 0644 /etc/rootful-net/policy.d/60-guarded.toml'
 
 step "every decision is a record with its fields"
-host 'journalctl --no-pager -u rootful-netd.service -o json F_ACTION=attach | jq -c "[.F_UID, .F_CONTAINER, .F_PORTS, .F_OUTCOME]"'
-expect_output '"web","8080:80","granted"'
-expect_output '"denied"'
+host 'journalctl --no-pager -u rootful-netd.service -o json F_ACTION=attach |
+    jq -c "[.F_UID, .F_CONTAINER, .F_NETWORKS, .F_PORTS, .F_OUTCOME, .F_GRANT]"'
+default_grant=/usr/share/rootful-net/policy.d/50-default.toml guarded_grant=/etc/rootful-net/policy.d/60-guarded.toml
+# recorded USER NETWORK PORTS OUTCOME GRANT: there is such a record.
+recorded() {
+    expect_output "^\\[\"$(id -u "$1")\",\"web\",\"$2\",\"$3\",\"$4\",\"$5\"\\]\$"
+}
+recorded alice rootful0 8080:80 granted "$default_grant, grant 1"
+recorded alice guarded 80:80 granted "$guarded_grant, grant 1"
+recorded bob guarded 81:80 denied "$guarded_grant, grant 1"
+recorded mallory guarded 82:80 denied ''
 
 step "without polkit such a grant is a denial, at once"
 host 'systemctl mask --runtime --now polkit.service'

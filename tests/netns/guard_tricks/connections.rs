@@ -1,11 +1,12 @@
 //! How many connections of one container the host keeps track of.
 
 use std::fs;
+use std::net::IpAddr;
 use std::time::Instant;
 
 use anyhow::{Result, ensure};
 use rootful_net_tests::Test;
-use rootful_net_tests::frame::{IPV4, UDP, ethernet, ipv4, udp};
+use rootful_net_tests::frame::{IPV4, IPV6, UDP, ethernet, ipv4, ipv6, udp};
 use rootful_net_tests::lan::Lan;
 use rootful_net_tests::packet::PacketSocket;
 use rootful_net_tests::sandbox::Sandbox;
@@ -15,7 +16,12 @@ use super::{ensure_answers, ensure_silent, on, serve};
 use crate::guarded::Shared;
 
 pub(super) const TESTS: &[Test] = &[
-    ("guard::connections_are_limited", connections_are_limited),
+    ("guard::connections_are_limited", |sandbox| {
+        connections_are_limited(sandbox, Lan::CLIENT_IPV4.into())
+    }),
+    ("guard::connections_over_ipv6_are_limited", |sandbox| {
+        connections_are_limited(sandbox, Lan::CLIENT_IPV6.into())
+    }),
     ("guard::hundred_thousand_connections_leave_room", hundred_thousand_connections),
     ("guard::connections_are_unlimited_where_the_network_says_so", unlimited_connections),
 ];
@@ -24,21 +30,24 @@ fn tracked() -> Result<u32> {
     Ok(fs::read_to_string("/proc/sys/net/netfilter/nf_conntrack_count")?.trim().parse()?)
 }
 
-/// Mallory's datagrams to the LAN, each from and to other ports.
-fn flows(shared: &Shared, count: u32) -> impl Iterator<Item = Vec<u8>> + use<> {
+/// Mallory's datagrams to somebody on the LAN, each from and to other ports.
+fn flows(shared: &Shared, to: IpAddr, count: u32) -> impl Iterator<Item = Vec<u8>> + use<> {
     let (mallory, gateway) = (shared.stations.mallory, shared.stations.gateway);
     (0..count).map(move |number| {
         let [high, low] = [number / 50_000, number % 50_000];
         let port = |number: u32| u16::try_from(10_000 + number).expect("a port");
         let datagram = udp(port(low), port(high), b"hello");
-        let packet = ipv4(mallory.ipv4, Lan::CLIENT_IPV4, UDP, &datagram);
-        ethernet(gateway.mac, mallory.mac, IPV4, &packet)
+        let (kind, packet) = match to {
+            IpAddr::V4(to) => (IPV4, ipv4(mallory.ipv4, to, UDP, &datagram)),
+            IpAddr::V6(to) => (IPV6, ipv6(mallory.ipv6, to, UDP, 64, &datagram)),
+        };
+        ethernet(gateway.mac, mallory.mac, kind, &packet)
     })
 }
 
 /// Sends them, and returns how many connections the host then tracks.
-fn flood(shared: &mut Shared, count: u32) -> Result<u32> {
-    let frames = flows(shared, count);
+fn flood(shared: &mut Shared, to: IpAddr, count: u32) -> Result<u32> {
+    let frames = flows(shared, to, count);
     shared.mallory.run(|| {
         let socket = PacketSocket::on("eth0")?;
         for frame in frames {
@@ -50,16 +59,16 @@ fn flood(shared: &mut Shared, count: u32) -> Result<u32> {
     tracked()
 }
 
-fn connections_are_limited(sandbox: &Sandbox) -> Result<()> {
+fn connections_are_limited(sandbox: &Sandbox, client: IpAddr) -> Result<()> {
     let lan = Lan::join(sandbox)?;
     let mut shared = Shared::with(r#""connection_limit": "50""#)?;
     let _servers = lan.run(|| serve(80))?;
     let before = tracked()?;
-    let after = flood(&mut shared, 500)?;
+    let after = flood(&mut shared, client, 500)?;
     ensure!((40..=60).contains(&(after - before)), "{before} connections became {after}");
     // Others have theirs, and mallory has no more.
-    shared.victim.run(|| ask_tcp(on(Lan::CLIENT_IPV4, 80)))?;
-    shared.mallory.run(|| ensure_silent(on(Lan::CLIENT_IPV4, 80)))
+    shared.victim.run(|| ask_tcp(on(client, 80)))?;
+    shared.mallory.run(|| ensure_silent(on(client, 80)))
 }
 
 fn hundred_thousand_connections(sandbox: &Sandbox) -> Result<()> {
@@ -67,7 +76,7 @@ fn hundred_thousand_connections(sandbox: &Sandbox) -> Result<()> {
     let mut shared = Shared::new()?;
     let _servers = lan.run(|| serve(80))?;
     let start = Instant::now();
-    let tracked = flood(&mut shared, 100_000)?;
+    let tracked = flood(&mut shared, Lan::CLIENT_IPV4.into(), 100_000)?;
     println!("100000 connections asked for, {tracked} tracked, in {:?}", start.elapsed());
     ensure!((4000..=4200).contains(&tracked), "{tracked} connections are tracked");
     shared.victim.run(|| ensure_answers(on(Lan::CLIENT_IPV4, 80)))
@@ -76,7 +85,7 @@ fn hundred_thousand_connections(sandbox: &Sandbox) -> Result<()> {
 fn unlimited_connections(sandbox: &Sandbox) -> Result<()> {
     let _lan = Lan::join(sandbox)?;
     let mut shared = Shared::with(r#""connection_limit": "none""#)?;
-    let tracked = flood(&mut shared, 6000)?;
+    let tracked = flood(&mut shared, Lan::CLIENT_IPV4.into(), 6000)?;
     ensure!(tracked >= 6000, "{tracked} connections are tracked");
     Ok(())
 }

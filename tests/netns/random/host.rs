@@ -129,11 +129,7 @@ impl Host {
                 if *damage == Damage::FlushRuleset {
                     self.foreign.ensure_unchanged()?;
                 }
-                match damage::inflict(*damage, &before) {
-                    // Where it is being repaired, there may be nothing to damage.
-                    Err(_) if self.is_damaged => {}
-                    outcome => outcome?,
-                }
+                damage::inflict(*damage, &before)?;
                 if *damage == Damage::FlushRuleset {
                     self.foreign = ForeignThings::look()?;
                 }

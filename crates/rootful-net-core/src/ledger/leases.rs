@@ -177,6 +177,14 @@ impl Leases {
         self.remove(&(network.clone(), address));
     }
 
+    /// Gives up all leases of addresses of the network, and says how many there were.
+    pub(super) fn give_up_all(&mut self, network: &NetworkName) -> usize {
+        let keys = self.by_address.keys().filter(|(own, _)| own == network);
+        let keys: Vec<_> = keys.cloned().collect();
+        keys.iter().for_each(|key| self.remove(key));
+        keys.len()
+    }
+
     /// All leases, by network and address.
     pub fn iter(&self) -> impl Iterator<Item = &Lease> {
         self.by_address.values()

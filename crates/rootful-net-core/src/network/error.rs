@@ -90,6 +90,9 @@ pub enum NetworkProblem {
         /// The time, quoted.
         found: String,
     },
+    /// There is no bridge.
+    #[error("it has no network_interface: name its bridge, as in \"network_interface\": \"lab0\"")]
+    NoInterface,
     /// There is no subnet.
     #[error("it has no subnet (accepted: 1 to {MAX_SUBNETS})")]
     NoSubnet,
@@ -190,6 +193,14 @@ pub enum SubnetError {
         what: &'static str,
         /// The subnet.
         subnet: IpNet,
+    },
+    /// The text is no range of addresses.
+    #[error(
+        "range {found} is malformed (accepted: START-END or ADDRESS/LENGTH, as in \"10.89.0.100-10.89.0.199\")"
+    )]
+    Range {
+        /// The text, quoted.
+        found: String,
     },
     /// The lease range starts above its end.
     #[error(

@@ -6,7 +6,9 @@ use std::collections::BTreeMap;
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 
-use super::{LeaseRange, MAX_JSON_BYTES, Network, NetworkError, NetworkProblem, Options, Subnet};
+use super::{
+    Draft, LeaseRange, MAX_JSON_BYTES, Network, NetworkError, NetworkProblem, Options, Subnet,
+};
 use crate::name::quoted;
 
 /// Everything that a struct has no field for.
@@ -52,7 +54,7 @@ known_fields! {
         #[serde(skip_serializing_if = "Option::is_none")]
         id: Option<String>,
         driver: Option<String>,
-        network_interface: String,
+        network_interface: Option<String>,
         #[serde(skip_serializing_if = "Option::is_none")]
         created: Option<String>,
         subnets: Option<Vec<RawSubnet>>,
@@ -93,11 +95,20 @@ known_fields! {
 }
 
 pub(super) fn read(text: &str) -> Result<Network, NetworkError> {
+    read_raw(text)?.try_into()
+}
+
+pub(super) fn read_draft(text: &str) -> Result<Draft, NetworkError> {
+    let raw = read_raw(text)?;
+    let network = quoted(&raw.name);
+    raw.check().map_err(|problem| NetworkError::Unusable { network, problem })
+}
+
+fn read_raw(text: &str) -> Result<RawNetwork, NetworkError> {
     if text.len() > MAX_JSON_BYTES {
         return Err(NetworkError::TooLong { bytes: text.len() });
     }
-    let raw: RawNetwork = serde_json::from_str(text).map_err(NetworkError::Json)?;
-    raw.try_into()
+    serde_json::from_str(text).map_err(NetworkError::Json)
 }
 
 pub(super) fn write(network: &Network) -> String {
@@ -111,12 +122,14 @@ impl TryFrom<RawNetwork> for Network {
 
     fn try_from(raw: RawNetwork) -> Result<Self, NetworkError> {
         let network = quoted(&raw.name);
-        raw.check().map_err(|problem| NetworkError::Unusable { network, problem })
+        let checked = raw.check().and_then(Draft::whole);
+        checked.map_err(|problem| NetworkError::Unusable { network, problem })
     }
 }
 
 impl RawNetwork {
-    fn check(self) -> Result<Network, NetworkProblem> {
+    /// What is wrong with a field by itself is found here.
+    fn check(self) -> Result<Draft, NetworkProblem> {
         self.check_fields()?;
         match self.driver.as_deref() {
             None | Some("bridge") => {}
@@ -137,10 +150,10 @@ impl RawNetwork {
         {
             return Err(NetworkProblem::Created { found: quoted(created) });
         }
-        let network = Network {
+        Ok(Draft {
             name: self.name.try_into()?,
             id: self.id,
-            interface: self.network_interface.try_into()?,
+            interface: self.network_interface.map(TryInto::try_into).transpose()?,
             created: self.created,
             subnets: self
                 .subnets
@@ -153,8 +166,7 @@ impl RawNetwork {
             dns_enabled: self.dns_enabled,
             labels: self.labels.unwrap_or_default(),
             options: Options::read(&self.options.unwrap_or_default())?,
-        };
-        network.check()
+        })
     }
 }
 
@@ -189,7 +201,7 @@ impl From<Network> for RawNetwork {
             name: network.name.into(),
             id: network.id,
             driver: Some("bridge".into()),
-            network_interface: network.interface.into(),
+            network_interface: Some(network.interface.into()),
             created: network.created,
             subnets: Some(network.subnets.iter().map(RawSubnet::from).collect()),
             ipv6_enabled: network.ipv6_enabled,
@@ -312,7 +324,6 @@ mod tests {
             "",
             "[]",
             "{",
-            r#"{"name": "x"}"#,
             r#"{"network_interface": "br0"}"#,
             r#"{"name": 7, "network_interface": "br0"}"#,
             r#"{"name": "x", "name": "y", "network_interface": "br0"}"#,

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::str::FromStr;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
@@ -33,6 +34,27 @@ impl LeaseRange {
 impl fmt::Display for LeaseRange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}-{}", self.start, self.end)
+    }
+}
+
+impl FromStr for LeaseRange {
+    type Err = SubnetError;
+
+    /// Reads `START-END`, or a prefix, which stands for all its addresses.
+    fn from_str(text: &str) -> Result<Self, SubnetError> {
+        let range = match text.split_once('-') {
+            Some((start, end)) => {
+                start.parse().ok().zip(end.parse().ok()).map(|(start, end)| Self { start, end })
+            }
+            None => prefix::parse(text).map(|prefix| {
+                let prefix = prefix.trunc();
+                Self { start: prefix.network(), end: prefix.broadcast() }
+            }),
+        };
+        // Which subnet it is to lie in, and so whether it ascends, is not known yet.
+        range
+            .filter(|range| range.start.is_ipv4() == range.end.is_ipv4())
+            .ok_or_else(|| SubnetError::Range { found: quoted(text) })
     }
 }
 
@@ -388,6 +410,27 @@ mod tests {
         for (start, end, expected) in cases {
             let found = message(parse(start, end));
             assert!(found.contains(expected), "{start:?} {end:?}: {found}");
+        }
+    }
+
+    #[test]
+    fn a_range_is_two_addresses_or_a_prefix() {
+        let cases = [
+            ("10.0.0.9-10.0.0.20", "10.0.0.9-10.0.0.20"),
+            ("10.0.0.16/28", "10.0.0.16-10.0.0.31"),
+            ("10.0.0.17/28", "10.0.0.16-10.0.0.31"),
+            ("fd00::10-fd00::20", "fd00::10-fd00::20"),
+            ("fd00::100/120", "fd00::100-fd00::1ff"),
+        ];
+        for (text, expected) in cases {
+            let range: LeaseRange = text.parse().expect(text);
+            assert_eq!(range.to_string(), expected, "{text}");
+        }
+        for text in
+            ["", "-", "10.0.0.9", "10.0.0.9-", "10.0.0.9-x", "10.0.0.9-fd00::1", "10.0.0.0/33"]
+        {
+            let error = text.parse::<LeaseRange>().expect_err(text).to_string();
+            assert!(error.contains("accepted: START-END or ADDRESS/LENGTH"), "{text}: {error}");
         }
     }
 

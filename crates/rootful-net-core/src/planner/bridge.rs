@@ -22,7 +22,7 @@ pub(super) fn alias(network: &NetworkName) -> String {
 }
 
 /// Whether the link is a bridge that rootful-net made.
-pub(super) fn is_own(link: &Link) -> bool {
+pub(crate) fn is_own(link: &Link) -> bool {
     let alias = link.alias.as_deref();
     link.kind == LinkKind::Bridge && alias.is_some_and(|alias| alias.starts_with(ALIAS_PREFIX))
 }

@@ -87,10 +87,26 @@ pub(super) fn forget_neighbours(interface: &Interface) -> Step {
     }
 }
 
+/// Has the kernel forget what it may remember of attachments that were changed or dropped before the world was as it
+/// is: flows to their ports, and who had their addresses on bridges that are still there.
+pub fn forget<'a>(
+    world: World<'_>,
+    attachments: impl IntoIterator<Item = &'a Attachment> + Clone,
+) -> Vec<Step> {
+    let mut steps = forget_flows(attachments.clone());
+    let interfaces = attachments.into_iter().flat_map(Attachment::interfaces);
+    let gone = interfaces.filter(|interface| {
+        world.ledger.members(&interface.network) > 0
+            && world.ledger.of_host_link(interface.veth.host_link.as_str()).is_none()
+    });
+    steps.extend(gone.map(forget_neighbours));
+    steps
+}
+
 /// Has the flows routed afresh that were addressed to the ports of these attachments, when they come or go:
 /// only those of connectionless protocols, since a connection that outlives its forward is dead anyway. The
 /// kernel walks its whole table for that, which may take tens of milliseconds, so nobody should wait for it.
-pub fn forget_flows<'a>(attachments: impl IntoIterator<Item = &'a Attachment>) -> Vec<Step> {
+pub(super) fn forget_flows<'a>(attachments: impl IntoIterator<Item = &'a Attachment>) -> Vec<Step> {
     let forwards = attachments.into_iter().flat_map(Attachment::forwards);
     let flows: BTreeSet<_> = forwards
         .filter(|forward| forward.protocol == Protocol::Udp)

@@ -6,7 +6,6 @@ use rootful_net_core::name::ContainerName;
 use crate::attached;
 use crate::error::Error;
 use crate::output;
-use crate::service::Service;
 
 /// Show everything about an attached container, as JSON
 #[derive(Debug, Args)]
@@ -17,10 +16,7 @@ pub(crate) struct Inspect {
 
 impl Inspect {
     pub(crate) async fn run(self) -> Result<String, Error> {
-        let uid = attached::own_uid();
-        let attachments = Service::connect().await?.attachments().await?;
-        let (_, attachment) =
-            attached::find(attached::visible(attachments, uid), &self.container, uid)?;
+        let attachment = attached::lookup(&self.container).await?;
         Ok(output::json(&attachment))
     }
 }

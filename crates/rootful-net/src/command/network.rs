@@ -1,13 +1,18 @@
-//! `rootful-net network`: what the networks are.
+//! `rootful-net network`: what the networks are, and which there are.
 
+mod create;
 mod inspect;
 mod ls;
+mod rm;
 
 use clap::{Args, Subcommand};
 
 use crate::error::Error;
 
-/// Show networks
+pub(crate) use create::WithoutSubnet;
+pub(crate) use rm::Stayed;
+
+/// Show, make and remove networks
 #[derive(Debug, Args)]
 pub(crate) struct Network {
     #[command(subcommand)]
@@ -18,6 +23,8 @@ pub(crate) struct Network {
 enum Command {
     Ls(ls::Ls),
     Inspect(inspect::Inspect),
+    Create(Box<create::Create>),
+    Rm(rm::Rm),
 }
 
 impl Network {
@@ -25,6 +32,8 @@ impl Network {
         match self.command {
             Command::Ls(ls) => ls.run().await,
             Command::Inspect(inspect) => inspect.run().await,
+            Command::Create(create) => create.run().await,
+            Command::Rm(rm) => rm.run().await,
         }
     }
 }

@@ -7,7 +7,6 @@ use crate::attached;
 use crate::error::Error;
 use crate::output;
 use crate::ports;
-use crate::service::Service;
 
 /// List the published ports of an attached container
 #[derive(Debug, Args)]
@@ -18,10 +17,7 @@ pub(crate) struct Port {
 
 impl Port {
     pub(crate) async fn run(self) -> Result<String, Error> {
-        let uid = attached::own_uid();
-        let attachments = Service::connect().await?.attachments().await?;
-        let (_, attachment) =
-            attached::find(attached::visible(attachments, uid), &self.container, uid)?;
+        let attachment = attached::lookup(&self.container).await?;
         let lines = ports::lines(&attachment);
         Ok(lines.iter().map(|line| output::printable(line) + "\n").collect())
     }

@@ -223,6 +223,26 @@ fn teardown_goes_by_name_then_by_id() {
 }
 
 #[test]
+fn networks_are_made_and_removed_by_name() {
+    let bus = service::bus();
+    let podman = Podman::missing();
+    let arguments = ["network", "create", "lab", "--subnet", "10.9.0.0/24", "-o", "mtu=1400"];
+    let answer = run(&podman, bus.address(), &arguments);
+    assert_eq!(answer, (0, "lab\n".to_owned(), String::new()));
+    let calls = bus.calls().join("\n");
+    let wanted =
+        ["\"name\":\"lab\"", "\"subnet\":\"10.9.0.0/24\"", "\"mtu\":\"1400\"", "ignore false"];
+    assert!(wanted.iter().all(|wanted| calls.contains(wanted)), "{calls}");
+
+    let bus = service::bus();
+    let arguments = ["network", "rm", "--ignore", "lab", "busy", "other"];
+    let answer = run(&podman, bus.address(), &arguments);
+    let said = "Error: network \"busy\" is in use\n";
+    assert_eq!(answer, (5, "lab\n".to_owned(), said.to_owned()));
+    assert_eq!(bus.calls(), ["remove lab ignore true"]);
+}
+
+#[test]
 fn completions_are_printed_for_a_shell() {
     let (code, stdout, _) = run(&Podman::missing(), NO_BUS, &["completion", "bash"]);
     assert_eq!(code, 0);

@@ -2,7 +2,7 @@
 
 use rootful_net_dbus::name::MANAGER_PATH;
 use rootful_net_dbus::{
-    DetachOptions, Dictionary, Error, InterfaceProperties, PortProperties, Result,
+    DetachOptions, Dictionary, Error, InterfaceProperties, NetworkOptions, PortProperties, Result,
 };
 use rootful_net_stand_in::{ATTACHMENT_PATH, Bus, Calls, namespace_name};
 use zbus::{OwnedFd, OwnedObjectPath, interface};
@@ -98,6 +98,21 @@ impl Manager {
         let container_id = container_id.map(|id| format!(" container-id {id}")).unwrap_or_default();
         self.calls.record(format!("detach all{container_id}"));
         Ok(vec!["db".to_owned(), "web".to_owned()])
+    }
+
+    async fn create_network(&self, definition: String, options: Dictionary) -> Result<String> {
+        let NetworkOptions { ignore } = NetworkOptions::from_wire(options)?;
+        self.calls.record(format!("create {definition} ignore {ignore}"));
+        Ok(definition)
+    }
+
+    async fn remove_network(&self, name: String, options: Dictionary) -> Result<()> {
+        let NetworkOptions { ignore } = NetworkOptions::from_wire(options)?;
+        if name == "busy" {
+            return Err(Error::Conflict("network \"busy\" is in use".to_owned()));
+        }
+        self.calls.record(format!("remove {name} ignore {ignore}"));
+        Ok(())
     }
 }
 

@@ -1,5 +1,6 @@
 //! `rootful-net-dns.service`, started, told of changes and stopped by systemd.
 
+use std::io;
 use std::time::Duration;
 
 use zbus::{Connection, Message, OwnedObjectPath, OwnedVariant};
@@ -12,6 +13,9 @@ const MANAGER: &str = "org.freedesktop.systemd1.Manager";
 
 /// How long a start or stop may take; systemd itself gives up earlier.
 const JOB_DEADLINE: Duration = Duration::from_secs(60);
+
+/// How long one answer may take, as the bus's own libraries have it.
+const ANSWER_DEADLINE: Duration = Duration::from_secs(25);
 
 /// How often it is looked whether a job is done. Its signal is not waited for: of signals only the bus's own
 /// reach the service.
@@ -91,16 +95,21 @@ impl Unit {
         B: serde::Serialize + zbus::DynamicType,
     {
         let connection = &self.connection;
-        connection.call_method(Some(SYSTEMD), MANAGER_PATH, Some(MANAGER), method, arguments).await
+        let call =
+            connection.call_method(Some(SYSTEMD), MANAGER_PATH, Some(MANAGER), method, arguments);
+        in_time(call).await
     }
 
     async fn property(&self, path: &str, interface: &str, name: &str) -> zbus::Result<String> {
         const PROPERTIES: &str = "org.freedesktop.DBus.Properties";
         let (connection, arguments) = (&self.connection, (interface, name));
-        let answer = connection
-            .call_method(Some(SYSTEMD), path, Some(PROPERTIES), "Get", &arguments)
-            .await?;
-        let value: OwnedVariant = answer.body().deserialize()?;
+        let call = connection.call_method(Some(SYSTEMD), path, Some(PROPERTIES), "Get", &arguments);
+        let value: OwnedVariant = in_time(call).await?.body().deserialize()?;
         String::try_from(value)
     }
+}
+
+async fn in_time(call: impl Future<Output = zbus::Result<Message>>) -> zbus::Result<Message> {
+    let too_late = |_| Err(io::Error::from(io::ErrorKind::TimedOut).into());
+    tokio::time::timeout(ANSWER_DEADLINE, call).await.unwrap_or_else(too_late)
 }

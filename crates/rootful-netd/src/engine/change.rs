@@ -68,8 +68,11 @@ impl Engine {
                 log_attached(&attachment, started.elapsed());
                 log_unserved(&self.catalogue, &attachment);
                 let id = attachment.id().clone();
-                let steps = change.plan.afterwards;
-                let remainder = Remainder { steps, forgotten: Vec::new() };
+                let remainder = Remainder {
+                    settled: is_settling(&change).then(|| id.clone()).into_iter().collect(),
+                    steps: change.plan.afterwards,
+                    forgotten: Vec::new(),
+                };
                 Ok((Ok(Attached::Done { id, changed: true, grants }), remainder))
             }
             Err(error) => Err((attach, error)),
@@ -133,6 +136,9 @@ impl Engine {
         let steps = &change.plan.steps;
         let carried_out = self.act(|kernel| kernel.carry_out(steps, Some(namespace)));
         if let Err(error) = carried_out {
+            // Of the time between a step and its undoing.
+            let memory = planner::forget(self.world(), previous.iter().chain([&attachment]));
+            self.upkeep.forget_later(memory);
             self.give_up_unplugged(steps, &error);
             self.put_record_right(id, previous.as_ref());
             self.forget_networks(&attachment);
@@ -144,7 +150,11 @@ impl Engine {
         fault::passage("before it is entered");
         self.ledger.insert(attachment.clone());
         fault::passage("after it is entered");
-        if let Err(error) = self.store.record(&Record::live(attachment.clone())) {
+        let record = match is_settling(change) {
+            true => Record::settling(attachment.clone(), previous.clone()),
+            false => Record::live(attachment.clone()),
+        };
+        if let Err(error) = self.store.record(&record) {
             // The record stays pending: a restart would take the attachment for unfinished.
             tracing::error!(error = chain(&error), "cannot record that the attachment is live");
             self.upkeep.unrecorded.insert(id.clone(), held);
@@ -268,8 +278,11 @@ impl Engine {
         self.ledger.remove(id);
         self.objects.withdraw(id);
         fault::passage("after it is struck out");
-        let mut remainder =
-            Remainder { steps: change.plan.afterwards, forgotten: vec![attachment.clone()] };
+        let mut remainder = Remainder {
+            steps: change.plan.afterwards,
+            forgotten: vec![attachment.clone()],
+            ..Remainder::default()
+        };
         if let Err(error) = carried_out {
             tracing::warn!(error = chain(&error), "the ruleset is not what it was; repairing it");
             self.look_after_all_but(&mut remainder);
@@ -292,24 +305,48 @@ impl Engine {
 
     /// Does what nobody waits for.
     pub(super) fn finish(&mut self, remainder: Remainder) {
-        for step in &remainder.steps {
-            let done = self.act(|kernel| kernel.apply(step, None));
+        let Remainder { steps, forgotten, settled } = remainder;
+        let mut is_held_up = false;
+        let mut memory = Vec::new();
+        for step in steps {
+            // What guards a link stays for as long as the link: the rest is for reconciliation.
+            if is_held_up && !is_about_memory(&step) {
+                continue;
+            }
+            let done = self.act(|kernel| kernel.apply(&step, None));
             if let Err(error) = done {
                 let error = chain(&error);
                 tracing::error!(step = step.to_string(), error, "cannot finish a change");
-                self.upkeep.leave_unfinished();
-                // What guards a link stays for as long as the link: the rest is for reconciliation.
-                if !is_about_memory(step) {
-                    break;
+                if is_about_memory(&step) {
+                    memory.push(step);
+                } else {
+                    self.upkeep.leave_unfinished();
+                    is_held_up = true;
                 }
             }
         }
-        for attachment in remainder.forgotten {
-            self.forget_networks(&attachment);
-            if let Err(error) = self.store.forget(attachment.id()) {
-                tracing::error!(error = chain(&error), "cannot remove the record; trying again");
-                self.upkeep.unrecorded.insert(attachment.id().clone(), None);
-            }
+        for attachment in &forgotten {
+            self.forget_networks(attachment);
+        }
+        let ids = forgotten.iter().map(|attachment| attachment.id().clone()).chain(settled);
+        if memory.is_empty() {
+            ids.for_each(|id| self.settle_record(id));
+        } else {
+            // Only with the record would the next start know.
+            self.upkeep.unsettled.extend(ids);
+            self.upkeep.forget_later(memory);
+        }
+    }
+
+    /// Has the record say what the ledger says.
+    pub(super) fn settle_record(&mut self, id: AttachmentId) {
+        let written = match self.ledger.get(&id) {
+            Some(attachment) => self.store.record(&Record::live(attachment.clone())),
+            None => self.store.forget(&id),
+        };
+        if let Err(error) = written {
+            tracing::error!(error = chain(&error), "cannot put the record right; trying again");
+            self.upkeep.unrecorded.insert(id, None);
         }
     }
 
@@ -330,20 +367,19 @@ pub(super) struct Remainder {
     pub(super) steps: Vec<Step>,
     /// Attachments whose records are to be removed behind the steps.
     pub(super) forgotten: Vec<Attachment>,
-}
-
-impl Remainder {
-    /// Has nothing be left of an attachment that is not in the ledger.
-    pub(super) fn drop_attachment(&mut self, attachment: Attachment) {
-        self.steps.extend(planner::forget_flows([&attachment]));
-        self.forgotten.push(attachment);
-    }
+    /// Attachments whose records are to say behind the steps that they are live.
+    pub(super) settled: Vec<AttachmentId>,
 }
 
 /// What comes of a request, and the grants that say so.
 enum Decided {
     Allowed(AttachDecision, Vec<String>),
     Ask(Vec<String>),
+}
+
+/// Whether the kernel is to forget something once the change is made.
+fn is_settling(change: &Change) -> bool {
+    change.plan.afterwards.iter().any(is_about_memory)
 }
 
 /// Whether the step has the kernel forget something that reconciliation does not look at.

@@ -14,10 +14,10 @@ use crate::fair_queue::Line;
 const TOLD_EVERY: Duration = Duration::from_secs(60);
 
 /// Whether the leases on disk are those of the ledger.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct LeaseFile {
     /// The revision of those that were written last.
-    written: Option<u64>,
+    written: u64,
     /// Whether it is only when they were used last that is not on disk.
     lacks_uses: bool,
     /// Since when the disk does not take them, and when that was told last.
@@ -31,6 +31,16 @@ struct Unwritten {
 }
 
 impl LeaseFile {
+    /// On disk are the leases of this revision.
+    pub(super) fn of(revision: u64) -> Self {
+        Self { written: revision, lacks_uses: false, unwritten: None }
+    }
+
+    /// Whether those of this revision are not on disk.
+    pub(super) fn lacks(&self, revision: u64) -> bool {
+        self.written != revision
+    }
+
     /// Whether the leases wait for a disk that takes them.
     fn is_unwritten(&self) -> bool {
         self.unwritten.is_some()
@@ -53,7 +63,7 @@ impl LeaseFile {
 
     /// Notes that they are written; answers how long they were not.
     fn written(&mut self, revision: u64, now: Instant) -> Option<Duration> {
-        self.written = Some(revision);
+        self.written = revision;
         self.lacks_uses = false;
         self.unwritten.take().map(|unwritten| now.duration_since(unwritten.since))
     }
@@ -123,10 +133,10 @@ impl Engine {
     /// Keeps on disk what an attach changed of the leases. When they were used last matters only to which of too many
     /// goes first, so that alone waits for the next regular look.
     pub(super) fn keep_leases(&mut self) {
-        if self.lease_file.written == Some(self.ledger.leases().revision()) {
-            self.lease_file.lacks_uses = true;
-        } else {
+        if self.lease_file.lacks(self.ledger.leases().revision()) {
             self.write_leases();
+        } else {
+            self.lease_file.lacks_uses = true;
         }
     }
 
@@ -166,7 +176,7 @@ mod tests {
 
     #[test]
     fn a_disk_that_stays_full_is_told_once_a_minute() {
-        let mut file = LeaseFile::default();
+        let mut file = LeaseFile::of(0);
         let start = Instant::now();
         let after = |seconds| start + Duration::from_secs(seconds);
         assert_eq!(file.written(1, start), None);

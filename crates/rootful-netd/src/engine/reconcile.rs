@@ -18,7 +18,7 @@ use crate::fd_store::Held;
 use crate::store::Record;
 
 /// How often it is looked for what the kernel does not tell of, while something is attached.
-pub(super) const INTERVAL: Duration = Duration::from_secs(1);
+pub(super) const INTERVAL: Duration = Duration::from_millis(500);
 
 /// So many repairs at once within [`QUARREL_PERIOD`] mean that somebody undoes them: from then on, each waits for the
 /// next regular look.
@@ -40,6 +40,10 @@ pub(super) struct Upkeep {
     /// Attachments whose records may not say what the ledger says, that they are live, or nothing; with the namespace
     /// where the next start would need it.
     pub(super) unrecorded: BTreeMap<AttachmentId, Option<Held>>,
+    /// What the kernel is still to be told to forget, by its text.
+    unforgotten_memory: BTreeMap<String, Step>,
+    /// Attachments whose records change once that is done.
+    pub(super) unsettled: BTreeSet<AttachmentId>,
     /// Networks whose kept definitions may be there although nothing is attached to them.
     pub(super) unforgotten: BTreeSet<NetworkName>,
     /// Steps that failed the last time; they are logged once.
@@ -55,6 +59,12 @@ impl Upkeep {
     pub(super) fn leave_unfinished(&mut self) {
         self.unfinished = true;
         self.verified = None;
+    }
+
+    /// Has the kernel be told to forget this with the next regular look.
+    pub(super) fn forget_later(&mut self, steps: Vec<Step>) {
+        let steps = steps.into_iter().map(|step| (step.to_string(), step));
+        self.unforgotten_memory.extend(steps);
     }
 
     /// Whether repairs are undone as fast as they are made.
@@ -80,7 +90,7 @@ impl Upkeep {
         self.repairs.push_back(now);
         if self.repairs.len() == QUARREL {
             tracing::warn!(
-                "what is repaired is damaged again at once: somebody changes what belongs to rootful-net over and over; repairing once a second from now on"
+                "what is repaired is damaged again at once: somebody changes what belongs to rootful-net over and over; repairing with each regular look from now on"
             );
         }
     }
@@ -120,6 +130,7 @@ impl Engine {
     /// Looks for what the kernel does not tell of.
     pub(super) fn look_around(&mut self) {
         self.write_what_waits();
+        self.forget_what_waits();
         if self.upkeep.has_shrunk(self.ledger.in_use().attachments) {
             rootful_net_kernel::give_back_memory();
         }
@@ -148,6 +159,20 @@ impl Engine {
         for name in std::mem::take(&mut self.upkeep.unforgotten) {
             if self.ledger.members(&name) == 0 && self.store.forget_network(&name).is_err() {
                 self.upkeep.unforgotten.insert(name);
+            }
+        }
+    }
+
+    /// Has the kernel forget what it could not be told to forget when it was due.
+    fn forget_what_waits(&mut self) {
+        for (text, step) in std::mem::take(&mut self.upkeep.unforgotten_memory) {
+            if self.act(|kernel| kernel.apply(&step, None)).is_err() {
+                self.upkeep.unforgotten_memory.insert(text, step);
+            }
+        }
+        if self.upkeep.unforgotten_memory.is_empty() {
+            for id in std::mem::take(&mut self.upkeep.unsettled) {
+                self.settle_record(id);
             }
         }
     }

@@ -40,6 +40,7 @@ pub(crate) async fn start(
         tracing::error!(error = chain(&error), "there is no default network");
     }
     let ledger = Ledger::new(store.leases());
+    let lease_file = LeaseFile::of(ledger.leases().revision());
     let records = store.records()?;
     in_use::take_up(&store, &mut catalogue, &records)?;
     let handle = EngineHandle::default();
@@ -52,7 +53,7 @@ pub(crate) async fn start(
         policy,
         key,
         ledger,
-        lease_file: LeaseFile::default(),
+        lease_file,
         objects,
         name_server,
         handle: handle.clone(),
@@ -70,22 +71,31 @@ pub(crate) async fn start(
 impl Engine {
     /// Goes on where the last process ended, wherever that was.
     fn resume(&mut self, records: Vec<Record>) {
-        let leases = self.ledger.leases().clone();
         let mut kept = fd_store::take();
         let mut remainder = Remainder::default();
         let mut given_up = Vec::new();
+        // What the kernel may remember.
+        let mut remembered = Vec::new();
         for record in records {
             let Record { phase, attachment, previous, .. } = record;
             let live = match (phase, previous) {
                 (Phase::Live, _) => Some(attachment),
+                (Phase::Settling, previous) => {
+                    remainder.settled.push(attachment.id().clone());
+                    remembered.push(attachment.clone());
+                    remembered.extend(previous.clone());
+                    given_up.extend(previous);
+                    Some(attachment)
+                }
                 (Phase::Ending, _) | (Phase::Pending, None) => {
-                    remainder.drop_attachment(attachment);
+                    remainder.forgotten.push(attachment);
                     None
                 }
                 (Phase::Pending, Some(previous)) => {
                     let held = kept.iter().position(|(held, _)| held.is_for(attachment.id()));
                     let held = held.map(|position| kept.swap_remove(position));
                     given_up.push(attachment.clone());
+                    remembered.extend([attachment.clone(), previous.clone()]);
                     self.go_back(attachment, previous, held, &mut remainder)
                 }
             };
@@ -99,10 +109,12 @@ impl Engine {
         }
         // The links of what was dropped are strays now, and its elements nobody's.
         self.look_after(Scope::Everything);
+        let remembered = remembered.iter().chain(&remainder.forgotten);
+        remainder.steps = planner::forget(self.world(), remembered);
         self.finish(remainder);
         // Networks that only an interrupted change was to use.
         given_up.iter().for_each(|attachment| self.forget_networks(attachment));
-        if *self.ledger.leases() != leases {
+        if self.lease_file.lacks(self.ledger.leases().revision()) {
             self.keep_leases();
         }
         self.publish_names();
@@ -127,8 +139,8 @@ impl Engine {
         let name = previous.name().to_string();
         if attachment.namespace() != previous.namespace() {
             // What was attached before had ended or was given up.
-            remainder.drop_attachment(previous);
-            remainder.drop_attachment(attachment);
+            remainder.forgotten.push(previous);
+            remainder.forgotten.push(attachment);
             return None;
         }
         let query = planner::restore_query(&attachment, &previous);
@@ -162,8 +174,8 @@ impl Engine {
                     error,
                     "the change of an attachment was interrupted and cannot be undone: the container has lost its network; set it up again"
                 );
-                remainder.drop_attachment(previous);
-                remainder.drop_attachment(attachment);
+                remainder.forgotten.push(previous);
+                remainder.forgotten.push(attachment);
                 None
             }
         }

@@ -3,15 +3,16 @@
 use std::collections::HashMap;
 
 use rootful_net_core::attachment::{Attachment, Holder};
-use rootful_net_core::name::ContainerName;
+use rootful_net_core::name::{ContainerName, NetworkName};
+use rootful_net_core::network::Draft;
 use rootful_net_core::ownership::{Owner, may_attach};
 use rootful_net_core::policy::Caller;
 use rootful_net_core::request::ContainerId;
 use rootful_net_dbus::name::attachment_path;
 use rootful_net_dbus::{
     AttachMessage, CheckOptions, DetachOptions, Dictionary, Error, FindingProperties,
-    GrantProperties, LeaseEntry, LeaseOptions, LeaseProperties, Options, PolicyUser, Result,
-    SkippedLeaseProperties, StatusOptions,
+    GrantProperties, LeaseEntry, LeaseOptions, LeaseProperties, NetworkOptions, Options,
+    PolicyUser, Result, SkippedLeaseProperties, StatusOptions,
 };
 use rootful_net_kernel::Namespace;
 use zbus::message::Header;
@@ -20,7 +21,7 @@ use zbus::{OwnedFd, OwnedObjectPath, interface};
 use crate::authority::{Authority, Sender};
 use crate::decision_log::{self, Asked};
 use crate::engine::{Attach, Attached, EngineHandle, Selection};
-use crate::error::{namespace_error, namespace_refused};
+use crate::error::{definition_error, namespace_error, namespace_refused};
 use crate::user_database::{caller, caller_named};
 
 /// The manager object.
@@ -41,10 +42,12 @@ impl Manager {
         sender: &Sender,
         namespace: OwnedFd,
         message: &AttachMessage,
-    ) -> Result<((OwnedObjectPath, bool), Vec<String>)> {
+        decided_by: &mut Vec<String>,
+    ) -> Result<(OwnedObjectPath, bool)> {
         let attach = Box::new(verified(sender.uid, namespace, message).await?);
         let attached = match self.engine.attach(sender.line, attach).await? {
-            Attached::AskPolkit { mut attach, generation, .. } => {
+            Attached::AskPolkit { mut attach, generation, grants } => {
+                *decided_by = grants;
                 // The engine serves others meanwhile.
                 self.authority.may_attach(sender, &details(&attach)).await?;
                 attach.consent = Some(generation);
@@ -53,7 +56,10 @@ impl Manager {
             done @ Attached::Done { .. } => done,
         };
         match attached {
-            Attached::Done { id, changed, grants } => Ok(((attachment_path(&id), changed), grants)),
+            Attached::Done { id, changed, grants } => {
+                *decided_by = grants;
+                Ok((attachment_path(&id), changed))
+            }
             Attached::AskPolkit { grants, .. } => {
                 Err(Error::Internal(format!("polkit's consent does not count for {grants:?}")))
             }
@@ -102,23 +108,16 @@ impl Manager {
         options: Dictionary,
     ) -> Result<(OwnedObjectPath, bool)> {
         let sender = self.authority.sender(&header)?;
-        let record = |asked: &Asked, outcome: std::result::Result<&[String], &Error>| {
-            decision_log::record(sender.line, sender.uid, "attach", asked, outcome);
-        };
+        let Sender { line, uid, .. } = sender;
         let asked = Asked::container(&name);
-        let message = AttachMessage::from_wire(name, networks, publish, options)
-            .inspect_err(|error| record(&asked, Err(error)))?;
-        let asked = Asked::of(&message);
-        match self.attached(&sender, namespace, &message).await {
-            Ok((answer, grants)) => {
-                record(&asked, Ok(&grants));
-                Ok(answer)
-            }
-            Err(error) => {
-                record(&asked, Err(&error));
-                Err(error)
-            }
-        }
+        let message = match AttachMessage::from_wire(name, networks, publish, options) {
+            Ok(message) => message,
+            Err(error) => return decision_log::recorded(line, uid, "attach", &asked, Err(error)),
+        };
+        let mut grants = Vec::new();
+        let outcome = self.attached(&sender, namespace, &message, &mut grants).await;
+        let asked = Asked::of(&message).decided_by(&grants);
+        decision_log::recorded(line, uid, "attach", &asked, outcome)
     }
 
     /// Says what `Attach` would do.
@@ -233,15 +232,12 @@ impl Manager {
     /// Reads the policy again.
     async fn reload_policy(&self, #[zbus(header)] header: Header<'_>) -> Result<()> {
         let sender = self.authority.sender(&header)?;
-        let asked = Asked::default();
         let outcome = async {
             self.authority.may_manage(&sender, None, "read the policy again").await?;
             self.engine.reload().await
         };
-        let outcome = outcome.await;
-        let recorded = outcome.as_ref().map(|()| &[][..]);
-        decision_log::record(sender.line, sender.uid, "reload policy", &asked, recorded);
-        outcome
+        let (line, asked) = (sender.line, Asked::default());
+        decision_log::recorded(line, sender.uid, "reload policy", &asked, outcome.await)
     }
 
     /// Looks for damage, and repairs it unless only a look is asked for.
@@ -255,15 +251,12 @@ impl Manager {
         let mut options = Options::new(options);
         let dry_run = options.take("dry-run", "b")?.unwrap_or(false);
         options.finish()?;
-        let asked = Asked::default();
         let outcome = async {
             self.authority.may_manage(&sender, None, "repair what is attached").await?;
             self.engine.repair(dry_run).await
         };
-        let outcome = outcome.await;
-        let recorded = outcome.as_ref().map(|_| &[][..]);
-        decision_log::record(sender.line, sender.uid, "repair", &asked, recorded);
-        outcome
+        let (line, asked) = (sender.line, Asked::default());
+        decision_log::recorded(line, sender.uid, "repair", &asked, outcome.await)
     }
 
     /// Lists which name has which address.
@@ -302,11 +295,49 @@ impl Manager {
             self.authority.may_manage(&sender, None, "import leases").await?;
             self.engine.import_leases(sender.line, leases).await
         };
+        let (line, asked) = (sender.line, Asked::default());
+        decision_log::recorded(line, sender.uid, "import leases", &asked, outcome.await)
+    }
+
+    /// Makes a network.
+    #[zbus(out_args("network"))]
+    async fn create_network(
+        &self,
+        #[zbus(header)] header: Header<'_>,
+        definition: String,
+        options: Dictionary,
+    ) -> Result<String> {
+        let sender = self.authority.sender(&header)?;
+        let mut asked = Asked::default();
+        let outcome = async {
+            let NetworkOptions { ignore } = NetworkOptions::from_wire(options)?;
+            let draft = Draft::from_json(&definition).map_err(|error| definition_error(&error))?;
+            asked = asked_of_network(draft.name().as_str());
+            self.authority.may_manage(&sender, None, "create a network").await?;
+            self.engine.create_network(sender.line, Box::new(draft), ignore).await
+        };
         let outcome = outcome.await;
-        let recorded = outcome.as_ref().map(|_| &[][..]);
-        let asked = Asked::default();
-        decision_log::record(sender.line, sender.uid, "import leases", &asked, recorded);
-        outcome
+        decision_log::recorded(sender.line, sender.uid, "create network", &asked, outcome)
+    }
+
+    /// Removes a network.
+    async fn remove_network(
+        &self,
+        #[zbus(header)] header: Header<'_>,
+        name: String,
+        options: Dictionary,
+    ) -> Result<()> {
+        let sender = self.authority.sender(&header)?;
+        let asked = asked_of_network(&name);
+        let outcome = async {
+            let NetworkOptions { ignore } = NetworkOptions::from_wire(options)?;
+            let name: NetworkName =
+                name.parse().map_err(|error| Error::InvalidArgument(format!("{error}")))?;
+            self.authority.may_manage(&sender, None, "remove a network").await?;
+            self.engine.remove_network(sender.line, name, ignore).await
+        };
+        let outcome = outcome.await;
+        decision_log::recorded(sender.line, sender.uid, "remove network", &asked, outcome)
     }
 
     /// The version of the service.
@@ -329,10 +360,13 @@ pub(super) async fn detach(
         authority.may_manage(sender, Some(owner), "detach containers").await?;
         engine.detach(sender.line, selection).await
     };
-    let outcome = outcome.await;
-    let recorded = outcome.as_ref().map(|_| &[][..]);
-    decision_log::record(sender.line, sender.uid, "detach", &Asked::container(name), recorded);
-    outcome
+    let (line, asked) = (sender.line, Asked::container(name));
+    decision_log::recorded(line, sender.uid, "detach", &asked, outcome.await)
+}
+
+/// What is to be done with a network, for the record.
+fn asked_of_network(name: &str) -> Asked {
+    Asked::of(&AttachMessage { networks: vec![name.to_owned()], ..AttachMessage::default() })
 }
 
 /// Takes the descriptor for a namespace that the caller may attach, or refuses it.

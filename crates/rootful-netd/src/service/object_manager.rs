@@ -5,6 +5,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use rootful_net_core::name::NetworkName;
 use rootful_net_core::network::Network;
 use rootful_net_dbus::name::network_path;
 use zbus::names::InterfaceName;
@@ -46,6 +47,11 @@ impl Shown {
     /// Shows a network, as it is whenever somebody asks: it has no names while there is no name server.
     pub(super) fn show_network(&self, network: &Network) {
         locked(&self.networks).push(network.clone());
+    }
+
+    /// Shows a network no more.
+    pub(super) fn withdraw_network(&self, name: &NetworkName) {
+        locked(&self.networks).retain(|network| network.name() != name);
     }
 }
 

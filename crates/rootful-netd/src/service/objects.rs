@@ -2,6 +2,7 @@
 //! for it.
 
 use rootful_net_core::attachment::{Attachment, AttachmentId};
+use rootful_net_core::name::NetworkName;
 use rootful_net_core::network::Network;
 use rootful_net_dbus::name::{MANAGER_PATH, attachment_path, network_path};
 use tokio::sync::{mpsc, oneshot};
@@ -17,6 +18,7 @@ enum Change {
     Publish(Box<Attachment>),
     Withdraw(AttachmentId),
     PublishNetwork(Box<Network>),
+    WithdrawNetwork(NetworkName),
     Then(Box<dyn FnOnce() + Send>),
 }
 
@@ -66,6 +68,11 @@ impl Objects {
         self.tell(Change::PublishNetwork(Box::new(network.clone())));
     }
 
+    /// Takes a network off.
+    pub(crate) fn withdraw_network(&self, name: &NetworkName) {
+        self.tell(Change::WithdrawNetwork(name.clone()));
+    }
+
     /// Does something once the bus shows everything that was told before.
     pub(crate) fn then(&self, work: impl FnOnce() + Send + 'static) {
         self.tell(Change::Then(Box::new(work)));
@@ -98,6 +105,7 @@ impl Keeper {
             Change::Publish(attachment) => self.publish(&attachment).await,
             Change::Withdraw(id) => self.withdraw(&id).await,
             Change::PublishNetwork(network) => self.publish_network(&network).await,
+            Change::WithdrawNetwork(name) => self.withdraw_network(&name).await,
             Change::Then(work) => work(),
         }
     }
@@ -141,6 +149,15 @@ impl Keeper {
         self.shown.show_network(network);
         if let Err(error) = self.connection.object_server().at(&path, object).await {
             tracing::error!(path = path.as_str(), %error, "cannot show the network on the bus");
+        }
+    }
+
+    async fn withdraw_network(&self, name: &NetworkName) {
+        let path = network_path(name);
+        self.shown.withdraw_network(name);
+        let server = self.connection.object_server();
+        if let Err(error) = server.remove::<NetworkObject, _>(&path).await {
+            tracing::error!(path = path.as_str(), %error, "cannot take the network off the bus");
         }
     }
 }

@@ -9,6 +9,8 @@ use serde::{Deserialize, Serialize};
 pub(crate) enum Phase {
     /// Its plan is being carried out.
     Pending,
+    /// Its plan is done, but the kernel may still remember what was there before.
+    Settling,
     /// Its plan is done.
     Live,
     /// It is being detached.
@@ -23,7 +25,7 @@ pub(crate) struct Record {
     pub(crate) phase: Phase,
     /// The attachment.
     pub(crate) attachment: Attachment,
-    /// What was live in whose place a pending one comes.
+    /// What was live in whose place a pending or settling one comes.
     pub(crate) previous: Option<Attachment>,
 }
 
@@ -34,6 +36,11 @@ impl Record {
     /// An attachment whose plan is about to be carried out, in the place of `previous`.
     pub(crate) fn pending(attachment: Attachment, previous: Option<Attachment>) -> Self {
         Self { version: Self::VERSION, phase: Phase::Pending, attachment, previous }
+    }
+
+    /// An attachment whose plan is done, in the place of `previous`; what the kernel remembers is still to be forgotten.
+    pub(crate) fn settling(attachment: Attachment, previous: Option<Attachment>) -> Self {
+        Self { version: Self::VERSION, phase: Phase::Settling, attachment, previous }
     }
 
     /// An attachment whose plan is done.

@@ -5,9 +5,11 @@ use std::collections::BTreeSet;
 use std::error::Error as _;
 use std::net::IpAddr;
 
+use rootful_net_core::catalogue::{self, Catalogue};
 use rootful_net_core::derivation::{AddressKey, Subject, candidates};
 use rootful_net_core::name::ContainerName;
-use rootful_net_core::network::{MAX_SUBNETS, Network, Subnet};
+use rootful_net_core::network::{Draft, MAX_SUBNETS, Network, Subnet};
+use rootful_net_core::observed::Observed;
 
 use crate::message::check_message;
 
@@ -18,6 +20,7 @@ pub(crate) fn check(input: &[u8]) {
     let Ok(text) = str::from_utf8(input) else {
         return;
     };
+    check_draft(text);
     let network = match Network::from_json(text) {
         Ok(network) => network,
         Err(error) => {
@@ -40,6 +43,31 @@ pub(crate) fn check(input: &[u8]) {
             assert!(last < other_first || other_last < first, "{subnet:?} overlaps");
         });
         check_derived(&network, subnet);
+    }
+}
+
+/// What a network is made of on request can leave out more, and what is made is read again.
+fn check_draft(text: &str) {
+    let draft = match Draft::from_json(text) {
+        Ok(draft) => draft,
+        Err(error) => {
+            check_message(&error);
+            assert!(Network::from_json(text).is_err(), "a network that is no draft of one");
+            return;
+        }
+    };
+    let key = AddressKey::from_bytes([7; AddressKey::BYTES]);
+    match catalogue::create(&Catalogue::default(), &key, draft.clone(), &Observed::default()) {
+        Ok(network) => {
+            let written = network.to_json();
+            assert_eq!(Network::from_json(&written).expect("what was made is read"), network);
+            let same = draft.interface().is_none_or(|interface| interface == network.interface());
+            assert!(same && draft.name() == network.name(), "{written}");
+            if let Ok(given) = Network::from_json(text) {
+                assert_eq!(given, network, "a network that is whole is made as it is");
+            }
+        }
+        Err(error) => check_message(&error),
     }
 }
 

@@ -23,18 +23,11 @@ pub(super) fn comparable(mut footprint: Footprint) -> Result<Footprint> {
         "" => serde_json::Value::Array(Vec::new()),
         leases => serde_json::from_str(leases)?,
     };
-    let mut leases: Vec<_> = leases.as_array().context("a list")?.iter().map(without_age).collect();
+    let mut leases: Vec<_> =
+        leases.as_array().context("a list")?.iter().map(ToString::to_string).collect();
     leases.sort_unstable();
     footprint.leases = leases.join("\n");
     Ok(footprint)
-}
-
-fn without_age(lease: &serde_json::Value) -> String {
-    let mut lease = lease.clone();
-    if let Some(fields) = lease.as_object_mut() {
-        fields.remove("used");
-    }
-    lease.to_string()
 }
 
 fn forget_names(value: &mut serde_json::Value) {
