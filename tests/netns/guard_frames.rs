@@ -253,6 +253,12 @@ const STOPPED: &[Test] = cases! { ensure_stopped:
         let options = [own, link_layer_option(2, s.victim.mac)].concat();
         message(s, NA, &advertisement(s.mallory.ipv6, &options))
     };
+    neighbour_advertisement_without_a_mac_for_the_victim =>
+        |s| message(s, NA, &advertisement(s.victim.ipv6, &[]));
+    neighbour_advertisement_without_a_mac_for_the_gateway =>
+        |s| message(s, NA, &advertisement(s.gateway.ipv6, &[]));
+    neighbour_solicitation_without_a_mac_from_victims_address =>
+        |s| message_from(s, s.victim.ipv6, NS, &solicitation(s.gateway.ipv6, &[]));
     neighbour_advertisement_from_victims_address => |s| {
         let body = advertisement(s.victim.ipv6, &link_layer_option(2, s.mallory.mac));
         message_from(s, s.victim.link_local, NA, &body)

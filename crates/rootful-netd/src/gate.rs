@@ -282,7 +282,9 @@ impl Gate {
         };
         {
             let mut state = self.state();
-            state.turns.answered(&destination.to_string(), serial.get(), Instant::now());
+            let is_refusal = reply.message_type() == Type::Error;
+            let caller = destination.to_string();
+            state.turns.answered(&caller, serial.get(), is_refusal, Instant::now());
         }
         self.tell();
     }

@@ -1,7 +1,10 @@
 //! What frames do to the tables of the bridge and the host's of neighbours, and what the bridge does by itself.
 
+use std::net::IpAddr;
+
 use anyhow::{Context as _, Result, ensure};
 use rootful_net_tests::Test;
+use rootful_net_tests::deadline::eventually;
 use rootful_net_tests::frame::{
     ARP, BROADCAST, ICMPV6, IPV4, IPV6, UDP, arp, ethernet, icmpv6, ipv4, ipv6, link_layer_option,
     solicitation, udp,
@@ -10,6 +13,7 @@ use rootful_net_tests::namespace::{NetworkNamespace, run, run_json};
 use rootful_net_tests::sandbox::Sandbox;
 
 use super::{ensure_answers, on, serve};
+use crate::daemon::DEADLINE;
 use crate::guarded::Shared;
 
 pub(super) const TESTS: &[Test] = &[
@@ -19,6 +23,7 @@ pub(super) const TESTS: &[Test] = &[
     ("guard::unknown_destinations_reach_nobody", unknown_destinations),
     ("guard::neighbour_tables_do_not_grow_by_forgery", neighbours_by_forgery),
     ("guard::neighbour_tables_do_not_grow_by_routing", neighbours_by_routing),
+    ("guard::answers_to_neighbour_probes_pass", neighbour_probes),
 ];
 
 /// Somebody flushes the ruleset: the bridge itself still knows who is behind which port.
@@ -154,5 +159,25 @@ fn neighbours_by_routing(_: &Sandbox) -> Result<()> {
     shared.reach(&flood(50))?;
     let control = neighbour_entries()?;
     ensure!(control >= before + 50, "the control: {before} entries became {control}");
+    Ok(())
+}
+
+/// A host that wonders whether a neighbour is still there asks it alone. Linux answers that without its MAC address:
+/// ndisc_recv_ns() of the kernel's net/ipv6/ndisc.c.
+fn neighbour_probes(_: &Sandbox) -> Result<()> {
+    let shared = Shared::new()?;
+    let mallory = shared.stations.mallory;
+    let mac = mallory.mac.map(|octet| format!("{octet:02x}")).join(":");
+    let shown = |address: IpAddr| run(&format!("ip neighbour show {address} dev shared0"));
+    for address in [IpAddr::from(mallory.ipv4), mallory.ipv6.into(), mallory.link_local.into()] {
+        run(&format!("ip neighbour replace {address} dev shared0 lladdr {mac} nud probe"))?;
+        eventually(DEADLINE, || {
+            let shown = shown(address)?;
+            ensure!(!shown.contains("PROBE"), "{shown}");
+            Ok(())
+        })?;
+        let shown = shown(address)?;
+        ensure!(shown.contains("REACHABLE"), "{shown}");
+    }
     Ok(())
 }

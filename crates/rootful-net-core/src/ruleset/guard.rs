@@ -69,6 +69,8 @@ const ND_ADVERTISEMENT: u16 = 136;
 const LISTENER_REPORT_2: u16 = 143;
 /// A solicitation or advertisement with one link-layer address option and nothing else, in bytes.
 const ND_LENGTH: u16 = 32;
+/// One without an option: the answer to who asks a neighbour alone, knowing its MAC address already (RFC 4861 §4.4).
+const ND_BARE_LENGTH: u16 = 24;
 /// The hop limit that shows that nobody forwarded a packet.
 const NEVER_FORWARDED: u16 = 255;
 
@@ -185,7 +187,7 @@ fn address_probe_rules() -> Vec<Rule> {
     ]
 }
 
-/// Neighbour discovery goes directly behind the IPv6 header and has one option, which says who sends it.
+/// Neighbour discovery goes directly behind the IPv6 header and has one option, which says who sends it, or none.
 /// The rest of it is routers' and drops out, behind whatever headers.
 fn icmpv6_rules() -> Vec<Rule> {
     vec![
@@ -200,6 +202,14 @@ fn icmpv6_rules() -> Vec<Rule> {
                 is(Number::Ipv6NextHeader, ICMPV6),
                 is(Number::Ipv6HopLimit, NEVER_FORWARDED),
                 Match::InSet(ND_OPTION, ND_OPTIONS),
+            ],
+            jump("neighbour_message"),
+        ),
+        rule(
+            [
+                is(Number::Ipv6Length, ND_BARE_LENGTH),
+                is(Number::Ipv6NextHeader, ICMPV6),
+                is(Number::Ipv6HopLimit, NEVER_FORWARDED),
             ],
             jump("neighbour_message"),
         ),

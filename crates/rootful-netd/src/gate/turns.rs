@@ -1,5 +1,5 @@
 //! Whose call is served next: each user has a line of their own, the lines take turns, and whoever keeps the
-//! service busy with reading is served less often. It knows no clock and answers nobody.
+//! service busy with reading, or with requests that are refused, is served less often. It knows no clock and answers nobody.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -17,6 +17,9 @@ const STALE: Duration = Duration::from_secs(300);
 /// For how long, in seconds, the service reads for one line. Reading all of a thousand objects takes it some
 /// milliseconds, a property much less than one.
 const READING: Rate = Rate { at_once: 0.05, per_second: 0.05 };
+
+/// How many calls of one line may end with an error, in calls. Whoever does what is asked of them comes nowhere near.
+const REFUSALS: Rate = Rate { at_once: 100.0, per_second: 200.0 };
 
 /// What kinds of calls there are to take turns in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -74,24 +77,32 @@ struct Served {
 }
 
 /// The calls that wait, and those that are being served.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Turns {
     work: FairQueue<Message>,
     reading: FairQueue<Message>,
     /// By the caller's unique name and the call's serial number, which callers choose and may choose twice.
     served: HashMap<(String, u32), Vec<Served>>,
-    paces: Paces,
+    /// For how long those may go on reading who read lately.
+    reading_pace: Pace,
+    /// How often those may go on being refused who were lately.
+    refusal_pace: Pace,
 }
 
-/// How much reading those have left who read lately.
-#[derive(Debug, Default)]
-struct Paces {
+/// How much of something those have left who had some of it lately.
+#[derive(Debug)]
+struct Pace {
+    rate: Rate,
     buckets: HashMap<Line, Bucket>,
     is_lifted: bool,
 }
 
-impl Paces {
-    /// How long this line waits before it may read again.
+impl Pace {
+    fn of(rate: Rate) -> Self {
+        Self { rate, buckets: HashMap::new(), is_lifted: false }
+    }
+
+    /// How long this line waits before it may have more.
     fn wait(&self, line: Line, now: Instant) -> Duration {
         match self.buckets.get(&line) {
             Some(bucket) if !self.is_lifted => bucket.wait(now),
@@ -99,10 +110,27 @@ impl Paces {
         }
     }
 
-    fn spend(&mut self, line: Line, elapsed: Duration, now: Instant) {
+    fn spend(&mut self, line: Line, amount: f64, now: Instant) {
         self.buckets.retain(|_, bucket| !bucket.is_full(now));
-        let bucket = self.buckets.entry(line).or_insert_with(|| Bucket::full(READING, now));
-        bucket.spend(elapsed.as_secs_f64(), now);
+        let bucket = self.buckets.entry(line).or_insert_with(|| Bucket::full(self.rate, now));
+        bucket.spend(amount, now);
+    }
+
+    /// The least that one of these lines waits.
+    fn least_wait(&self, lines: impl Iterator<Item = Line>, now: Instant) -> Option<Duration> {
+        lines.map(|line| self.wait(line, now)).min()
+    }
+}
+
+impl Default for Turns {
+    fn default() -> Self {
+        Self {
+            work: FairQueue::default(),
+            reading: FairQueue::default(),
+            served: HashMap::new(),
+            reading_pace: Pace::of(READING),
+            refusal_pace: Pace::of(REFUSALS),
+        }
     }
 }
 
@@ -135,7 +163,7 @@ impl Turns {
 
     /// Takes the next call that may be served now.
     pub(super) fn next(&mut self, now: Instant) -> Turn {
-        let mut wait = None;
+        let mut least_wait = None::<Duration>;
         for lane in Lane::ALL {
             let mut served = HashMap::<Line, usize>::new();
             for one in self.served.values().flatten().filter(|one| one.lane == lane) {
@@ -144,16 +172,15 @@ impl Turns {
             if served.values().sum::<usize>() >= lane.in_all() {
                 continue;
             }
+            let (queue, pace) = match lane {
+                Lane::Work => (&mut self.work, &self.refusal_pace),
+                Lane::Reading => (&mut self.reading, &self.reading_pace),
+            };
+            let wait = pace.least_wait(queue.lines(), now).filter(|wait| !wait.is_zero());
+            least_wait = least_wait.into_iter().chain(wait).min();
             let is_free =
                 |line: Line| served.get(&line).is_none_or(|&count| count < lane.for_each());
-            let next = match lane {
-                Lane::Work => self.work.pop(is_free),
-                Lane::Reading => {
-                    let paces = &self.paces;
-                    wait = self.reading.lines().map(|line| paces.wait(line, now)).min();
-                    self.reading.pop(|line| is_free(line) && paces.wait(line, now).is_zero())
-                }
-            };
+            let next = queue.pop(|line| is_free(line) && pace.wait(line, now).is_zero());
             if let Some((line, message)) = next {
                 if let Some(key) = key_of(&message) {
                     self.served.entry(key).or_default().push(Served { line, lane, since: now });
@@ -161,19 +188,25 @@ impl Turns {
                 return Turn::Now(message);
             }
         }
-        wait.filter(|wait| !wait.is_zero()).map_or(Turn::Nobody, Turn::In)
+        least_wait.map_or(Turn::Nobody, Turn::In)
     }
 
     /// Notices an answer to this caller and call, which gives the place of the call back.
-    pub(super) fn answered(&mut self, caller: &str, serial: u32, now: Instant) {
+    pub(super) fn answered(&mut self, caller: &str, serial: u32, is_refusal: bool, now: Instant) {
         let key = (caller.to_owned(), serial);
         let Some(served) = self.served.get_mut(&key) else { return };
         let answered = served.pop();
         if served.is_empty() {
             self.served.remove(&key);
         }
-        if let Some(Served { line, lane: Lane::Reading, since }) = answered {
-            self.paces.spend(line, now.duration_since(since), now);
+        match answered {
+            Some(Served { line, lane: Lane::Reading, since }) => {
+                self.reading_pace.spend(line, now.duration_since(since).as_secs_f64(), now);
+            }
+            Some(Served { line, lane: Lane::Work, .. }) if is_refusal => {
+                self.refusal_pace.spend(line, 1.0, now);
+            }
+            Some(Served { lane: Lane::Work, .. }) | None => {}
         }
     }
 
@@ -185,9 +218,10 @@ impl Turns {
         });
     }
 
-    /// From now on, nobody waits for having read much.
+    /// From now on, nobody waits for what they had before.
     pub(super) fn hurry(&mut self) {
-        self.paces.is_lifted = true;
+        self.reading_pace.is_lifted = true;
+        self.refusal_pace.is_lifted = true;
     }
 }
 
@@ -227,11 +261,38 @@ mod tests {
 
     /// Serves the next call, which takes this long; answers with its caller.
     fn serve(turns: &mut Turns, now: &mut Instant, elapsed: Duration) -> Option<String> {
+        serve_as(turns, now, elapsed, false)
+    }
+
+    fn serve_as(
+        turns: &mut Turns,
+        now: &mut Instant,
+        elapsed: Duration,
+        is_refusal: bool,
+    ) -> Option<String> {
         let Turn::Now(message) = turns.next(*now) else { return None };
         let (caller, serial) = key_of(&message).expect("a caller");
         *now += elapsed;
-        turns.answered(&caller, serial, *now);
+        turns.answered(&caller, serial, is_refusal, *now);
         Some(caller)
+    }
+
+    #[test]
+    fn whoever_is_refused_over_and_over_is_served_less_often() {
+        let mut turns = Turns::default();
+        let mut now = Instant::now();
+        let mut ask = |line, is_refusal| {
+            turns.push(line, work(line)).expect("there is room");
+            serve_as(&mut turns, &mut now, Duration::ZERO, is_refusal)
+        };
+        assert!((0..1000).all(|_| ask(BOB, false).is_some()));
+        // 100 at once, and the one that finds nothing missing.
+        let refused = (0..150).take_while(|_| ask(ALICE, true).is_some()).count();
+        assert_eq!(refused, 101);
+        assert!(ask(BOB, true).is_some());
+        let Turn::In(wait) = turns.next(now) else { panic!("alice is served on") };
+        assert_eq!(wait, 5 * MS);
+        assert!(serve_as(&mut turns, &mut (now + wait), MS, true).is_some());
     }
 
     #[test]
