@@ -80,6 +80,10 @@ pub(crate) const TESTS: &[Test] = &[
     ("abuse::detaching_an_object_while_it_is_replaced", detach_while_replaced),
     ("abuse::leases_of_one_user_are_bounded", leases),
     ("abuse::user_database_that_hangs", hanging_user_database),
+];
+
+/// They measure times.
+pub(crate) const FLOODS: &[Test] = &[
     ("abuse::flood_of_denied_attaches", |sandbox| {
         flood(sandbox, "denied attaches", MALLORY, 4, attach_for_ever)
     }),
@@ -458,12 +462,14 @@ fn long_for_ever(flooder: Flooder<'_>) -> Asking<'_> {
     })
 }
 
-/// An attach may take so many times as long while somebody else floods the service.
-const FLOOD_RATIO: f64 = 2.0;
+/// An attach may take twice as long while somebody else floods the service. A service that is not optimized takes
+/// several times as long for what it refuses, and the kernel as long as ever for the attach.
+const FLOOD_RATIO: f64 = if cfg!(debug_assertions) { 3.0 } else { 2.0 };
 /// What other tests do to the processors makes it longer as well, and not every time.
 const FLOOD_ATTEMPTS: usize = 6;
 
-/// Measures how long alice's attach takes while somebody floods the service. The flood competes for the processors.
+/// Measures how long alice's attach takes while somebody floods the service. What the flood itself takes of the processors
+/// is not the service's affair: systemd shares them out between services and users, and here the flood is nice.
 fn flood(sandbox: &Sandbox, what: &str, user: User, connections: usize, call: Flood) -> Result<()> {
     let system = System::start(sandbox)?;
     let (container, floods) = (container_of(ALICE)?, container_of(user)?);
@@ -502,6 +508,7 @@ fn flood(sandbox: &Sandbox, what: &str, user: User, connections: usize, call: Fl
             let (stop, answers, namespace) = (&stop, &answers, &flood_namespace);
             scope.spawn(move || {
                 user.on_bus(async |connection| {
+                    rustix::process::setpriority_process(None, 19)?;
                     while !stop.load(Ordering::Relaxed) {
                         let flooder =
                             Flooder { connection: &connection, namespace, number, answers };

@@ -46,6 +46,8 @@ mod stopping;
 
 use std::process::ExitCode;
 
+use rootful_net_tests::Suite;
+
 fn main() -> ExitCode {
     let tests = [
         abuse_limits::TESTS,
@@ -79,11 +81,14 @@ fn main() -> ExitCode {
         namespace::TESTS,
         observe::TESTS,
         random::TESTS,
-        repair_times::TESTS,
         &reservations::tests(),
         ruleset::TESTS,
         stopping::TESTS,
     ];
     let unavailable = [daemon_traffic::unavailable(), guard_tricks::unavailable()];
-    rootful_net_tests::run_available(tests.concat(), &unavailable.concat())
+    rootful_net_tests::run(Suite {
+        tests: tests.concat(),
+        alone: [abuse_limits::FLOODS, repair_times::TESTS].concat(),
+        unavailable: &unavailable.concat(),
+    })
 }

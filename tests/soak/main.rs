@@ -12,7 +12,6 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use rootful_net_dbus::{AttachMessage, DetachOptions, ManagerProxy};
 use rootful_net_kernel::Kernel;
-use rootful_net_tests::Test;
 use rootful_net_tests::container::Container;
 use rootful_net_tests::daemon::Daemon;
 use rootful_net_tests::deadline::eventually;
@@ -20,6 +19,7 @@ use rootful_net_tests::footprint::Footprint;
 use rootful_net_tests::installation::{self, Installation, source_dir};
 use rootful_net_tests::sandbox::Sandbox;
 use rootful_net_tests::user::{User, message};
+use rootful_net_tests::{Suite, Test};
 use zbus::{Connection, Fd};
 
 use sample::{QUANTITIES, Quantity, Sample, slope};
@@ -116,7 +116,7 @@ impl Outcome {
 }
 
 fn main() -> ExitCode {
-    rootful_net_tests::run(TESTS.to_vec())
+    rootful_net_tests::run(Suite { tests: TESTS.to_vec(), ..Suite::default() })
 }
 
 fn soak(sandbox: &Sandbox) -> Result<()> {

@@ -22,4 +22,4 @@ pub mod steady;
 pub mod traffic;
 pub mod user;
 
-pub use runner::{Test, run, run_available};
+pub use runner::{Suite, Test, run};

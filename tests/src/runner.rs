@@ -17,13 +17,19 @@ const INTERVAL: Duration = Duration::from_millis(5);
 /// One privileged test: its name and what it does inside its sandbox.
 pub type Test = (&'static str, fn(&Sandbox) -> anyhow::Result<()>);
 
-/// Runs `tests` as `cargo test` would, in parallel. Without root every one of them is ignored, by name.
-pub fn run(tests: Vec<Test>) -> ExitCode {
-    run_available(tests, &[])
+/// What a program of tests has.
+#[derive(Debug, Default)]
+pub struct Suite<'a> {
+    /// Those that can run at the same time as others.
+    pub tests: Vec<Test>,
+    /// Those that measure times, and so run one after the other when the rest is over.
+    pub alone: Vec<Test>,
+    /// Names of tests that are ignored, each with the reason.
+    pub unavailable: &'a [(&'a str, &'a str)],
 }
 
-/// As [`run`]; tests that stand in `unavailable`, with the reason, are ignored.
-pub fn run_available(tests: Vec<Test>, unavailable: &[(&str, &str)]) -> ExitCode {
+/// Runs tests as `cargo test` would. Without root every one of them is ignored, by name.
+pub fn run(suite: Suite<'_>) -> ExitCode {
     let mut arguments = Arguments::from_args();
     // The tests wait for packets and for the kernel more than they work.
     let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
@@ -32,6 +38,7 @@ pub fn run_available(tests: Vec<Test>, unavailable: &[(&str, &str)]) -> ExitCode
     if !privileged {
         eprintln!("skipped: these tests make namespaces and need root");
     }
+    let Suite { tests, alone, unavailable } = suite;
     for (name, reason) in unavailable {
         eprintln!("skipped: {name}: {reason}");
     }
@@ -40,7 +47,14 @@ pub fn run_available(tests: Vec<Test>, unavailable: &[(&str, &str)]) -> ExitCode
         Trial::test(name, move || in_sandbox(name, test))
             .with_ignored_flag(!privileged || is_unavailable)
     };
-    libtest_mimic::run(&arguments, tests.into_iter().map(trial).collect()).exit_code()
+    let trials = |tests: Vec<Test>| tests.into_iter().map(trial).collect();
+    let together = libtest_mimic::run(&arguments, trials(tests));
+    if alone.is_empty() {
+        return together.exit_code();
+    }
+    arguments.test_threads = Some(1);
+    let one_by_one = libtest_mimic::run(&arguments, trials(alone));
+    if together.has_failed() { together.exit_code() } else { one_by_one.exit_code() }
 }
 
 fn in_sandbox(name: &str, test: fn(&Sandbox) -> anyhow::Result<()>) -> Result<(), Failed> {

@@ -28,6 +28,12 @@ const MAX_MESSAGE_FDS: usize = 1;
 /// The most calls that wait, of all lines and of connections that are not identified yet.
 const MAX_WAITING_IN_ALL: usize = 1024;
 
+/// How long whoever has too many calls waiting is not told so: who asks again at once would keep the service busy with
+/// refusing.
+const REFUSED_AFTER: Duration = Duration::from_millis(100);
+/// The most refusals that are held back so.
+const MAX_HELD_BACK: usize = 1024;
+
 /// Who is at the other end of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Identity {
@@ -47,6 +53,8 @@ struct State {
     /// By unique name, which the bus gives to no second connection.
     peers: HashMap<String, Peer>,
     unidentified: usize,
+    /// How many refusals are held back.
+    held_back: usize,
     turns: Turns,
     /// Replies to the service's own calls, and the bus's signals: nobody waits before them.
     passing: VecDeque<zbus::Result<Message>>,
@@ -58,7 +66,7 @@ impl State {
     }
 
     fn is_idle(&self) -> bool {
-        self.turns.served() == 0 && self.waiting() == 0
+        self.turns.served() == 0 && self.waiting() == 0 && self.held_back == 0
     }
 
     fn enqueue(&mut self, line: Line, message: Message) -> Result<(), Refused> {
@@ -295,7 +303,7 @@ impl Gate {
                 let reason = format!(
                     "{MAX_WAITING} calls of this user are waiting already; wait for their answers"
                 );
-                self.answer(&message, Error::Unavailable(reason)).await;
+                self.hold_back(&message, &Error::Unavailable(reason)).await;
             }
             Refused::WaitingInAll(message) => {
                 let reason =
@@ -319,6 +327,38 @@ impl Gate {
                 let reason = "the properties of this service are read-only".to_owned();
                 self.answer(&message, zbus::fdo::Error::PropertyReadOnly(reason)).await;
             }
+        }
+    }
+
+    /// Answers after a time, where that is not too much to remember.
+    async fn hold_back(&self, message: &Message, error: &Error) {
+        let reply = match error.create_reply(&message.header()) {
+            Ok(reply) => reply,
+            Err(error) => return tracing::debug!(%error, "cannot answer"),
+        };
+        let is_held_back = {
+            let mut state = self.state();
+            let has_room = state.held_back < MAX_HELD_BACK;
+            state.held_back += usize::from(has_room);
+            has_room
+        };
+        if !is_held_back {
+            return self.send(&reply).await;
+        }
+        let gate = self.clone();
+        tokio::spawn(async move {
+            let _ = tokio::time::timeout(REFUSED_AFTER, gate.stopping()).await;
+            gate.send(&reply).await;
+            gate.state().held_back -= 1;
+            gate.tell();
+        });
+    }
+
+    async fn send(&self, reply: &Message) {
+        if let Some(connection) = self.connection.get()
+            && let Err(error) = connection.send(reply).await
+        {
+            tracing::debug!(%error, "cannot answer");
         }
     }
 
