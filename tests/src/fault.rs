@@ -97,7 +97,9 @@ impl Faults {
             let (kind, name) = line.split_once(' ').context("not a line of a trace")?;
             Ok(Place { kind: kind.to_owned(), name: name.to_owned() })
         };
-        text.lines().map(place).collect()
+        // The daemon goes on writing: the last line may not be whole yet.
+        let whole = text.rsplit_once('\n').map_or("", |(whole, _)| whole);
+        whole.lines().map(place).collect()
     }
 }
 

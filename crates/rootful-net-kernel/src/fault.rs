@@ -205,7 +205,7 @@ mod place {
             if let Ok(mut trace) = fs::OpenOptions::new().append(true).open(directory.join("trace"))
             {
                 // A trace that cannot be written is missed by who reads it.
-                let _ = writeln!(trace, "{point:?} {place}");
+                let _ = trace.write_all(format!("{point:?} {place}\n").as_bytes());
             }
             let orders = fs::read_to_string(directory.join("orders")).unwrap_or_default();
             state.ordered(orders, &place)
