@@ -10,7 +10,7 @@ use rootful_net_tests::lan::Lan;
 use rootful_net_tests::namespace::run;
 use rootful_net_tests::sandbox::Sandbox;
 use rootful_net_tests::traffic::{Server, ask_tcp, ask_tcp_within};
-use rustix::net::{AddressFamily, SocketType};
+use rustix::net::{AddressFamily, SocketFlags, SocketType};
 
 use crate::daemon::{
     ALICE, BOB, System, Web, container_of, ensure_nothing_is_left, ensure_seen, ensure_silent,
@@ -311,7 +311,12 @@ fn sctp(sandbox: &Sandbox) -> Result<()> {
 
 fn sctp_socket() -> rustix::io::Result<rustix::fd::OwnedFd> {
     let protocol = Some(rustix::net::ipproto::SCTP);
-    rustix::net::socket(AddressFamily::INET, SocketType::STREAM, protocol)
+    rustix::net::socket_with(
+        AddressFamily::INET,
+        SocketType::STREAM,
+        SocketFlags::CLOEXEC,
+        protocol,
+    )
 }
 
 /// The host's address on the default network.

@@ -9,7 +9,7 @@ use rootful_net_kernel::listeners::listeners;
 use rootful_net_tests::Test;
 use rootful_net_tests::namespace::run;
 use rootful_net_tests::sandbox::Sandbox;
-use rustix::net::{AddressFamily, SocketType, sockopt};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 
 pub(crate) const TESTS: &[Test] = &[
     ("listeners::are_those_that_wait", listeners_are_those_that_wait),
@@ -63,7 +63,8 @@ fn listeners_are_those_that_wait(_: &Sandbox) -> Result<()> {
 fn any_ipv6(port: u16, only: bool) -> Result<[rustix::fd::OwnedFd; 2]> {
     let address = SocketAddr::from((Ipv6Addr::UNSPECIFIED, port));
     let open = |kind| {
-        let socket = rustix::net::socket(AddressFamily::INET6, kind, None)?;
+        let socket =
+            rustix::net::socket_with(AddressFamily::INET6, kind, SocketFlags::CLOEXEC, None)?;
         sockopt::set_ipv6_v6only(&socket, only)?;
         rustix::net::bind(&socket, &address)?;
         Ok::<_, rustix::io::Errno>(socket)

@@ -50,6 +50,10 @@ use rootful_net_tests::Suite;
 
 fn main() -> ExitCode {
     let tests = [
+        // The longest first, so that none of them is left alone in the end.
+        failing_steps::TESTS,
+        random::TESTS,
+        crash_points::TESTS,
         abuse_limits::TESTS,
         abuse_policy::TESTS,
         abuse_waiting::TESTS,
@@ -57,7 +61,6 @@ fn main() -> ExitCode {
         concurrency::TESTS,
         conntrack::TESTS,
         contents::TESTS,
-        crash_points::TESTS,
         daemon_clients::TESTS,
         daemon_conflicts::TESTS,
         daemon_contract::TESTS,
@@ -70,7 +73,6 @@ fn main() -> ExitCode {
         daemon_requests::TESTS,
         daemon_traffic::TESTS,
         events::TESTS,
-        failing_steps::TESTS,
         failures::TESTS,
         forwarding::TESTS,
         &guard_frames::tests(),
@@ -80,7 +82,6 @@ fn main() -> ExitCode {
         listeners::TESTS,
         namespace::TESTS,
         observe::TESTS,
-        random::TESTS,
         &reservations::tests(),
         ruleset::TESTS,
         stopping::TESTS,

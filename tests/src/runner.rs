@@ -33,7 +33,7 @@ pub fn run(suite: Suite<'_>) -> ExitCode {
     let mut arguments = Arguments::from_args();
     // The tests wait for packets and for the kernel more than they work.
     let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
-    arguments.test_threads.get_or_insert(3 * processors);
+    arguments.test_threads.get_or_insert(2 * processors);
     let privileged = rustix::process::geteuid().is_root();
     if !privileged {
         eprintln!("skipped: these tests make namespaces and need root");

@@ -9,7 +9,7 @@ use rootful_net_core::publish::Protocol;
 use rootful_net_tests::deadline::eventually;
 use rootful_net_tests::user::User;
 use rustix::io::Errno;
-use rustix::net::{AddressFamily, SocketType, sockopt};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 
 use crate::daemon::{DEADLINE, MALLORY, ROOT};
 
@@ -42,7 +42,7 @@ pub(super) fn program(
             Protocol::Tcp => SocketType::STREAM,
             Protocol::Udp | Protocol::Sctp => SocketType::DGRAM,
         };
-        let socket = rustix::net::socket(family, kind, None)?;
+        let socket = rustix::net::socket_with(family, kind, SocketFlags::CLOEXEC, None)?;
         sockopt::set_socket_reuseaddr(&socket, manner.reuse_address)?;
         sockopt::set_socket_reuseport(&socket, manner.reuse_port)?;
         if address.is_ipv6() {
@@ -61,7 +61,7 @@ pub(super) fn program(
 pub(super) fn bound_only(address: &str, reuse: bool) -> Result<OwnedFd> {
     let address: SocketAddr = address.parse()?;
     let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
-    let socket = rustix::net::socket(family, SocketType::STREAM, None)?;
+    let socket = rustix::net::socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
     sockopt::set_socket_reuseaddr(&socket, reuse)?;
     rustix::net::bind(&socket, &address)?;
     Ok(socket)
