@@ -91,5 +91,6 @@ fn main() -> ExitCode {
         tests: tests.concat(),
         alone: [abuse_limits::FLOODS, repair_times::TESTS].concat(),
         unavailable: &unavailable.concat(),
+        ..Suite::default()
     })
 }

@@ -28,6 +28,8 @@ const TESTS: &[Test] = &[("soak::nothing_grows_and_everything_comes_back", soak)
 
 const ALICE: User = User::new(installation::ALICE);
 const DEADLINE: Duration = Duration::from_secs(60);
+/// How long all of it may take.
+const LONGEST: Duration = Duration::from_secs(3600);
 /// How many samples there are of the cycles.
 const SAMPLES: usize = 100;
 /// How many attachments one median is of.
@@ -116,7 +118,11 @@ impl Outcome {
 }
 
 fn main() -> ExitCode {
-    rootful_net_tests::run(Suite { tests: TESTS.to_vec(), ..Suite::default() })
+    rootful_net_tests::run(Suite {
+        tests: TESTS.to_vec(),
+        deadline: Some(LONGEST),
+        ..Suite::default()
+    })
 }
 
 fn soak(sandbox: &Sandbox) -> Result<()> {

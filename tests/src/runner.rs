@@ -9,7 +9,7 @@ use libtest_mimic::{Arguments, Failed, Trial};
 use crate::daemon::{Daemon, LOG_PATH};
 use crate::sandbox::Sandbox;
 
-/// How long a test may take, on a busy machine.
+/// How long a test may take, on a busy machine, where its program does not say otherwise.
 const DEADLINE: Duration = Duration::from_secs(600);
 /// How often it is looked whether a test has ended.
 const INTERVAL: Duration = Duration::from_millis(5);
@@ -26,6 +26,8 @@ pub struct Suite<'a> {
     pub alone: Vec<Test>,
     /// Names of tests that are ignored, each with the reason.
     pub unavailable: &'a [(&'a str, &'a str)],
+    /// How long a test may take, where that is longer than usual.
+    pub deadline: Option<Duration>,
 }
 
 /// Runs tests as `cargo test` would. Without root every one of them is ignored, by name.
@@ -38,13 +40,14 @@ pub fn run(suite: Suite<'_>) -> ExitCode {
     if !privileged {
         eprintln!("skipped: these tests make namespaces and need root");
     }
-    let Suite { tests, alone, unavailable } = suite;
+    let Suite { tests, alone, unavailable, deadline } = suite;
+    let deadline = deadline.unwrap_or(DEADLINE);
     for (name, reason) in unavailable {
         eprintln!("skipped: {name}: {reason}");
     }
     let trial = |(name, test): Test| {
         let is_unavailable = unavailable.iter().any(|(other, _)| *other == name);
-        Trial::test(name, move || in_sandbox(name, test))
+        Trial::test(name, move || in_sandbox(name, test, deadline))
             .with_ignored_flag(!privileged || is_unavailable)
     };
     let trials = |tests: Vec<Test>| tests.into_iter().map(trial).collect();
@@ -57,7 +60,11 @@ pub fn run(suite: Suite<'_>) -> ExitCode {
     if together.has_failed() { together.exit_code() } else { one_by_one.exit_code() }
 }
 
-fn in_sandbox(name: &str, test: fn(&Sandbox) -> anyhow::Result<()>) -> Result<(), Failed> {
+fn in_sandbox(
+    name: &str,
+    test: fn(&Sandbox) -> anyhow::Result<()>,
+    deadline: Duration,
+) -> Result<(), Failed> {
     // A thread of its own: what it unshares ends with it, and the runner's threads stay as they are.
     let thread = std::thread::Builder::new().name(name.to_owned());
     let body = move || {
@@ -69,9 +76,9 @@ fn in_sandbox(name: &str, test: fn(&Sandbox) -> anyhow::Result<()>) -> Result<()
         })
     };
     let thread = thread.spawn(body)?;
-    let deadline = Instant::now() + DEADLINE;
+    let end = Instant::now() + deadline;
     while !thread.is_finished() {
-        if Instant::now() > deadline {
+        if Instant::now() > end {
             // Its processes end with this one.
             eprintln!("{name} does not end; nor does anything else from here on");
             std::process::exit(1);
