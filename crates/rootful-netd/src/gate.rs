@@ -363,11 +363,9 @@ impl Gate {
     }
 
     async fn answer(&self, message: &Message, error: impl DBusError) {
-        let Some(connection) = self.connection.get() else {
-            return;
-        };
-        if let Err(error) = connection.reply_dbus_error(&message.header(), error).await {
-            tracing::debug!(%error, "cannot answer");
+        match error.create_reply(&message.header()) {
+            Ok(reply) => self.send(&reply).await,
+            Err(error) => tracing::debug!(%error, "cannot answer"),
         }
     }
 

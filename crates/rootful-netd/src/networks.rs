@@ -66,7 +66,7 @@ pub(crate) fn ensure_default(
     key: &AddressKey,
 ) -> Result<(), DefaultNetworkError> {
     let name: NetworkName = DEFAULT_NETWORK.parse().expect("the default network's name is one");
-    let path = Path::new(STATE_DIR).join("networks").join(format!("{DEFAULT_NETWORK}.json"));
+    let path = kept_path(&name);
     // A file of that name that was left out stays as it is: it is there to be mended.
     let configured = Path::new(CONFIGURATION_DIR).join("networks/rootful0.json");
     if catalogue.get(&name).is_some() || path.exists() || configured.exists() {
@@ -151,7 +151,7 @@ pub(crate) fn remove(name: &NetworkName) -> Result<(), FileError> {
     Ok(())
 }
 
-/// Where a network that was made on request is kept.
+/// Where a network that is not configured is kept.
 fn kept_path(name: &NetworkName) -> PathBuf {
     Path::new(STATE_DIR).join("networks").join(format!("{name}.json"))
 }

@@ -15,7 +15,7 @@ use rootful_net_kernel::{ExecuteError, Namespace, fault};
 use super::{Attach, Attached, Engine, Selection};
 use crate::error::{chain, denied, internal, not_carried_out, plan_error, unrecorded};
 use crate::fd_store::Held;
-use crate::store::Record;
+use crate::store::{Record, StoreError};
 
 impl Engine {
     /// Attaches; answers, and says what remains to be done after the answer.
@@ -129,7 +129,7 @@ impl Engine {
         let pending = Record::pending(attachment.clone(), previous.clone());
         if let Err(error) = self.store.record(&pending) {
             // It may have been written nevertheless.
-            self.put_record_right(id, previous.as_ref());
+            self.put_record_right(id);
             self.forget_networks(&attachment);
             return Err(unrecorded(&error));
         }
@@ -140,7 +140,7 @@ impl Engine {
             let memory = planner::forget(self.world(), previous.iter().chain([&attachment]));
             self.upkeep.forget_later(memory);
             self.give_up_unplugged(steps, &error);
-            self.put_record_right(id, previous.as_ref());
+            self.put_record_right(id);
             self.forget_networks(&attachment);
             if unplugs && !error.undo_failures.is_empty() {
                 self.give_up(id);
@@ -209,18 +209,6 @@ impl Engine {
             if let Err(error) = self.act(|kernel| kernel.apply(&removal, None)) {
                 tracing::error!(error = chain(&error), "cannot remove the link");
             }
-        }
-    }
-
-    /// Has the record say what was there before a change that is not made.
-    fn put_record_right(&mut self, id: &AttachmentId, previous: Option<&Attachment>) {
-        let restored = match previous {
-            Some(previous) => self.store.record(&Record::live(previous.clone())),
-            None => self.store.forget(id),
-        };
-        if let Err(error) = restored {
-            tracing::error!(error = chain(&error), "cannot put the record right; trying again");
-            self.upkeep.unrecorded.insert(id.clone(), None);
         }
     }
 
@@ -330,7 +318,7 @@ impl Engine {
         }
         let ids = forgotten.iter().map(|attachment| attachment.id().clone()).chain(settled);
         if memory.is_empty() {
-            ids.for_each(|id| self.settle_record(id));
+            ids.for_each(|id| self.put_record_right(&id));
         } else {
             // Only with the record would the next start know.
             self.upkeep.unsettled.extend(ids);
@@ -338,15 +326,21 @@ impl Engine {
         }
     }
 
-    /// Has the record say what the ledger says.
-    pub(super) fn settle_record(&mut self, id: AttachmentId) {
-        let written = match self.ledger.get(&id) {
-            Some(attachment) => self.store.record(&Record::live(attachment.clone())),
-            None => self.store.forget(&id),
-        };
-        if let Err(error) = written {
+    /// Has the record say what the ledger says, now or later.
+    pub(super) fn put_record_right(&mut self, id: &AttachmentId) {
+        if let Err(error) = self.record_as_in_ledger(id) {
             tracing::error!(error = chain(&error), "cannot put the record right; trying again");
-            self.upkeep.unrecorded.insert(id, None);
+            self.upkeep.unrecorded.insert(id.clone(), None);
+        }
+    }
+
+    pub(super) fn record_as_in_ledger(
+        &self,
+        id: &AttachmentId,
+    ) -> std::result::Result<(), StoreError> {
+        match self.ledger.get(id) {
+            Some(attachment) => self.store.record(&Record::live(attachment.clone())),
+            None => self.store.forget(id),
         }
     }
 

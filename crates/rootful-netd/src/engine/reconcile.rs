@@ -15,7 +15,6 @@ use rootful_net_kernel::{Kernel, KernelEvent, fault};
 use super::Engine;
 use crate::error::chain;
 use crate::fd_store::Held;
-use crate::store::Record;
 
 /// How often it is looked for what the kernel does not tell of, while something is attached.
 pub(super) const INTERVAL: Duration = Duration::from_millis(500);
@@ -148,11 +147,7 @@ impl Engine {
     fn write_what_waits(&mut self) {
         self.keep_remaining_leases();
         for (id, held) in std::mem::take(&mut self.upkeep.unrecorded) {
-            let written = match self.ledger.get(&id) {
-                Some(attachment) => self.store.record(&Record::live(attachment.clone())),
-                None => self.store.forget(&id),
-            };
-            if written.is_err() {
+            if self.record_as_in_ledger(&id).is_err() {
                 self.upkeep.unrecorded.insert(id, held);
             }
         }
@@ -172,7 +167,7 @@ impl Engine {
         }
         if self.upkeep.unforgotten_memory.is_empty() {
             for id in std::mem::take(&mut self.upkeep.unsettled) {
-                self.settle_record(id);
+                self.put_record_right(&id);
             }
         }
     }
